@@ -1,0 +1,134 @@
+/**
+ * One consistent picture of what the user asked for: the only thing that flows from sources to
+ * desired state. Immutable; a source that publishes a new state reuses the very objects that did
+ * not change, so that identity (`===`) means "unchanged" everywhere downstream.
+ */
+
+/** Canonical text of an IP address, as {@link file://./address.ts} prints it: the identity of an address. */
+export type Address = string;
+
+export interface Node {
+  readonly name: string;
+  /** Node addresses in the order given; the first of a family is used for it. */
+  readonly addresses: readonly Address[];
+  readonly labels: Readonly<Record<string, string>>;
+  readonly ready: boolean;
+  readonly unschedulable: boolean;
+}
+
+export interface ServicePort {
+  /** "" for the only port of a Service that has one. */
+  readonly name: string;
+  readonly port: number;
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+}
+
+export interface Endpoint {
+  readonly address: Address;
+  /** The pod's port: where the realserver sends the packet. */
+  readonly port: number;
+  readonly portName: string;
+  /** Node that runs the pod; undefined for endpoints outside the cluster. */
+  readonly node: string | undefined;
+  readonly ready: boolean;
+  readonly terminating: boolean;
+}
+
+export interface ClusterService {
+  readonly namespace: string;
+  readonly name: string;
+  readonly ports: readonly ServicePort[];
+  readonly endpoints: readonly Endpoint[];
+}
+
+/** `namespace/name` */
+export type ServiceKey = string;
+
+/** `tcp 192.0.2.10:80`, `udp [2001:db8::1]:53`: see virtualServiceKey(). */
+export type VirtualServiceKey = string;
+
+export type Scheduler = 'rr' | 'wrr' | 'lc' | 'wlc' | 'dh' | 'sh' | 'mh';
+
+/** One VIP:port:protocol, options normalised. */
+export interface VirtualService {
+  readonly key: VirtualServiceKey;
+  readonly address: Address;
+  readonly port: number;
+  readonly protocol: 'tcp' | 'udp';
+  readonly service: ServiceKey;
+  readonly portName: string;
+  readonly scheduler: Scheduler;
+  /** IP_VS_SVC_F_SCHED numbers, ascending. */
+  readonly schedulerFlags: readonly (1 | 2 | 3)[];
+  readonly forward: 'direct' | 'tunnel';
+  /** For the whole virtual service; shared out among destinations by weight. 0: none. */
+  readonly upperThreshold: number;
+  readonly lowerThreshold: number;
+}
+
+export interface ClusterState {
+  readonly nodes: ReadonlyMap<string, Node>;
+  readonly services: ReadonlyMap<ServiceKey, ClusterService>;
+  readonly virtualServices: ReadonlyMap<VirtualServiceKey, VirtualService>;
+  /** Which virtual services point at a service: the way from an endpoint change to the rules it touches. */
+  readonly virtualServicesOf: ReadonlyMap<ServiceKey, readonly VirtualService[]>;
+  /** All VIPs of the config, also those without any port: sorted, unique. */
+  readonly addresses: readonly Address[];
+  /** A node must carry all of these to be a backend (`labels` of the config). */
+  readonly nodeLabels: Readonly<Record<string, string>>;
+  /** VIP → MTU. */
+  readonly mtu: ReadonlyMap<Address, number>;
+}
+
+/** What differs between two published states. `all` when nodes, labels or the set of VIPs changed, or on the first. */
+export type StateChange = { readonly all: true } | { readonly all: false; readonly virtualServices: ReadonlySet<VirtualServiceKey> };
+
+export interface Publication {
+  readonly state: ClusterState;
+  readonly change: StateChange;
+  /** What was accepted but is worth a word: coercions, unused keys. Once per accepted input. */
+  readonly warnings: readonly Problem[];
+}
+
+/** One finding in the input, at its place. */
+export interface Problem {
+  /** `config."10.50.0.100"."80".ipvsOptions.scheduler` */
+  readonly path: string;
+  readonly message: string;
+  /** 1-based, where the carrier has lines. */
+  readonly line?: number;
+}
+
+/** A stable word for why something is not done; seen in status, logs and metric labels. */
+export type ReasonCode =
+  | 'NoEndpoints'
+  | 'NoLocalEndpoints'
+  | 'ServiceMissing'
+  | 'PortMissing'
+  | 'NoEligibleNode'
+  | 'NodeHasNoAddress'
+  | 'AddressFamilyUnsupported'
+  | 'ForeignService'
+  | 'NotProgrammed'
+  | 'InterfaceMissing'
+  | 'InterfaceDown'
+  | 'AddressConflict'
+  | 'GuardHeld';
+
+export interface Reason {
+  readonly code: ReasonCode;
+  readonly message: string;
+}
+
+/** A place that publishes cluster states: a file now, the Kubernetes API next. */
+export interface Source {
+  /**
+   * Publishes the first state once it is whole, then one after each accepted change. Refused input
+   * publishes nothing and is reported through `onRefused`; the last good state stays.
+   */
+  run(options: {
+    signal: AbortSignal;
+    onPublication: (publication: Publication) => void;
+    onRefused: (problems: readonly Problem[]) => void;
+  }): Promise<void>;
+}
