@@ -1,0 +1,84 @@
+# Each word does what it says, installing and building what it needs first. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/local/sbin:/usr/sbin:/sbin
+NODE := .tools/bin/node
+SCRIPT := $(NODE) --disable-warning=ExperimentalWarning
+
+TS_SOURCES = $(shell find src -name '*.ts' 2>/dev/null)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(NODE): scripts/node
+	@scripts/node --link >/dev/null
+
+.PHONY: node
+node: $(NODE) ## fetch Node.js if the machine's own is too old; print its path
+	@readlink -f $(NODE)
+
+.PHONY: deps
+deps: $(NODE) ## install the pinned npm packages
+	@scripts/deps
+
+.PHONY: build
+build: deps ## compile the addon into build/Release/ravel.node
+	@scripts/system-packages build
+	@scripts/build-addon
+
+.PHONY: bundle
+bundle: build ## build what is released: dist/ravel-agent.js and dist/native
+	@$(SCRIPT) scripts/bundle.ts
+
+.PHONY: test
+test: bundle ## run all test layers (LAYERS=unit,netns selects)
+	@$(SCRIPT) test/run.ts $(if $(LAYERS),--layers=$(LAYERS))
+
+.PHONY: test-unit test-property test-fake
+test-unit: deps ## tests of the pure parts
+	@$(SCRIPT) test/run.ts --layers=unit
+test-property: deps ## property tests
+	@$(SCRIPT) test/run.ts --layers=property
+test-fake: deps ## drivers and loop on the fake kernel
+	@$(SCRIPT) test/run.ts --layers=fake
+
+.PHONY: test-native test-netns test-vm
+test-native: build ## the addon: misuse, sanitizers, leaks
+	@$(SCRIPT) test/run.ts --layers=native
+test-netns: bundle ## against the running kernel, in network namespaces
+	@$(SCRIPT) test/run.ts --layers=netns
+test-vm: bundle ## IPVS and real packets, in a VM if this kernel has no ip_vs
+	@$(SCRIPT) test/run.ts --layers=vm
+
+.PHONY: bench
+bench: bundle ## measure against the goals; writes build/bench.json
+	@$(SCRIPT) test/bench/run.ts
+
+.PHONY: demo
+demo: bundle ## a cluster of namespaces, real agents, real packets
+	@demo/run
+
+.PHONY: lint
+lint: deps ## types, rules, format and C++ analysis
+	@scripts/system-packages build lint
+	@scripts/lint
+
+.PHONY: fmt
+fmt: deps ## format everything
+	@scripts/system-packages lint
+	@$(SCRIPT) node_modules/prettier/bin/prettier.cjs --log-level=warn --write .
+	@find native test -name '*.cc' -o -name '*.h' | xargs -r clang-format -i
+
+.PHONY: vm vm-run
+vm: $(NODE) ## a shell on a kernel with IPVS
+	@test/vm/run --interactive
+vm-run: $(NODE) ## run CMD='...' on a kernel with IPVS
+	@test/vm/run -- "$(or $(CMD),$(error CMD is empty: make vm-run CMD='ipvsadm -Ln'))"
+
+.PHONY: clean
+clean: ## remove what was built here (the download cache stays)
+	@rm -rf build dist node_modules .tools

@@ -1,0 +1,15 @@
+import type { BuildOptions } from 'esbuild';
+
+/** esbuild settings shared by the agent's bundle and the test bundles. */
+export const bundleOptions = {
+  bundle: true,
+  platform: 'node',
+  target: 'node22',
+  format: 'esm',
+  // The addon is found at run time, next to the checkout or by RAVEL_ADDON.
+  external: ['*.node'],
+  legalComments: 'none',
+  logLevel: 'warning',
+  // CommonJS dependencies inside an ESM bundle call require() for Node's own modules.
+  banner: { js: "import { createRequire as __bundleCreateRequire } from 'node:module'; const require = __bundleCreateRequire(import.meta.url);" },
+} satisfies BuildOptions;

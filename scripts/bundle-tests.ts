@@ -1,0 +1,15 @@
+/**
+ * Bundles test files so that a VM loads one file each instead of many small modules.
+ *   scripts/bundle-tests.ts [FROM] [TO]      default: test/vm-suite build/vm-suite
+ */
+import { globSync, rmSync } from 'node:fs';
+import { build } from 'esbuild';
+import { bundleOptions } from './bundle-options.ts';
+
+const [from = 'test/vm-suite', to = 'build/vm-suite'] = process.argv.slice(2);
+rmSync(to, { recursive: true, force: true });
+const entryPoints = globSync(`${from}/**/*.test.ts`).sort();
+if (entryPoints.length > 0) {
+  await build({ ...bundleOptions, entryPoints, outdir: to, outbase: from, outExtension: { '.js': '.mjs' }, sourcemap: 'inline', sourcesContent: false });
+}
+process.stdout.write(entryPoints.map((file) => `${file.replace(from, to).replace(/\.ts$/, '.mjs')}\n`).join(''));
