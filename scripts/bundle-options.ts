@@ -11,5 +11,7 @@ export const bundleOptions = {
   legalComments: 'none',
   logLevel: 'warning',
   // CommonJS dependencies inside an ESM bundle call require() for Node's own modules.
-  banner: { js: "import { createRequire as __bundleCreateRequire } from 'node:module'; const require = __bundleCreateRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as __bundleCreateRequire } from 'node:module'; const require = __bundleCreateRequire(import.meta.url);",
+  },
 } satisfies BuildOptions;

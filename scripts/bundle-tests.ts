@@ -10,6 +10,14 @@ const [from = 'test/vm-suite', to = 'build/vm-suite'] = process.argv.slice(2);
 rmSync(to, { recursive: true, force: true });
 const entryPoints = globSync(`${from}/**/*.test.ts`).sort();
 if (entryPoints.length > 0) {
-  await build({ ...bundleOptions, entryPoints, outdir: to, outbase: from, outExtension: { '.js': '.mjs' }, sourcemap: 'inline', sourcesContent: false });
+  await build({
+    ...bundleOptions,
+    entryPoints,
+    outdir: to,
+    outbase: from,
+    outExtension: { '.js': '.mjs' },
+    sourcemap: 'inline',
+    sourcesContent: false,
+  });
 }
 process.stdout.write(entryPoints.map((file) => `${file.replace(from, to).replace(/\.ts$/, '.mjs')}\n`).join(''));

@@ -49,7 +49,17 @@ function signature(declaration: ts.Declaration): string {
   } else if (ts.isMethodDeclaration(declaration)) {
     const { modifiers, asteriskToken, name, questionToken, typeParameters, parameters, type } = declaration;
     const kept = modifiers?.filter((modifier) => modifier.kind !== ts.SyntaxKind.AsyncKeyword);
-    node = ts.factory.updateMethodDeclaration(declaration, kept, asteriskToken, name, questionToken, typeParameters, parameters, type, undefined);
+    node = ts.factory.updateMethodDeclaration(
+      declaration,
+      kept,
+      asteriskToken,
+      name,
+      questionToken,
+      typeParameters,
+      parameters,
+      type,
+      undefined,
+    );
   }
   return printer.printNode(ts.EmitHint.Unspecified, node, declaration.getSourceFile()).replace(/;$/, '');
 }
@@ -120,7 +130,10 @@ Everything is asynchronous. Calls on handles of one \`Netns\` run first in, firs
 namespace; two namespaces run in parallel. Kernel refusals are \`KernelError\`; a missing module is an
 \`UnsupportedError\` that names it. Writing needs CAP_NET_ADMIN, packet sockets need CAP_NET_RAW.
 `;
-const text = `${[intro, ...body].join('\n').replace(/\n{3,}/g, '\n\n').trimEnd()}\n`;
+const text = `${[intro, ...body]
+  .join('\n')
+  .replace(/\n{3,}/g, '\n\n')
+  .trimEnd()}\n`;
 
 if (process.argv.includes('--check')) {
   let current = '';
