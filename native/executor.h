@@ -19,6 +19,8 @@ class Executor {
   // long as something refers to it.
   static Result<std::shared_ptr<Executor>> CreateNamespace();
   ~Executor();
+  Executor(const Executor&) = delete;
+  Executor& operator=(const Executor&) = delete;
 
   // False after Stop(): the job will never run.
   bool Submit(std::function<void()> job);
@@ -28,13 +30,17 @@ class Executor {
   // Refuses new jobs, finishes the running one, drops the queued ones (their destructors run) and
   // joins. Idempotent; not from the thread itself.
   void Stop();
+  // Refuses new jobs, drops the queued ones, and runs `last` after the running job, on the thread.
+  // For a caller that must not block: Stop() after `last` returns at once. False after Stop().
+  bool Finish(std::function<void()> last);
   // Descriptor of the thread's namespace (/proc/thread-self/ns/net), valid until Stop().
   [[nodiscard]] int namespace_fd() const;
 
  private:
   Executor();
   struct State;
-  std::unique_ptr<State> state_;
+  static Result<std::shared_ptr<Executor>> Start(std::function<Result<Done>()> enter);
+  std::shared_ptr<State> state_;  // shared with the thread, which may outlive an Executor destroyed on it
 };
 
 }  // namespace ravel

@@ -53,6 +53,8 @@ class MessageWriter {
   [[nodiscard]] const std::vector<uint8_t>& bytes() const { return bytes_; }
   // Sets flags on message `index` (NLM_F_ACK on the fence).
   void AddFlags(size_t index, uint16_t flags);
+  // Sticky: an attribute or nest did not fit the 16 bits of nla_len. NetlinkSocket refuses to send.
+  [[nodiscard]] bool overflowed() const { return overflowed_; }
   void Clear();
 
  private:
@@ -60,6 +62,7 @@ class MessageWriter {
 
   std::vector<uint8_t> bytes_;
   std::vector<size_t> starts_;
+  bool overflowed_ = false;
 };
 
 // One attribute inside a received message.
@@ -109,6 +112,7 @@ struct MessageView {
   uint16_t type = 0;
   uint16_t flags = 0;
   uint32_t sequence = 0;
+  uint32_t port = 0;  // nlmsg_pid
   std::span<const uint8_t> payload;
 
   // Payload after a fixed family header of T; empty when shorter.
@@ -124,6 +128,19 @@ struct MessageView {
     std::memcpy(out, payload.data(), sizeof(T));
     return true;
   }
+};
+
+// Walks the messages of one datagram: `while (reader.Next(&message)) ...; if (!reader.ok()) ...`.
+// A length below the header's or past the end stops the walk with ok() false.
+class MessageReader {
+ public:
+  explicit MessageReader(std::span<const uint8_t> data) : rest_(data) {}
+  bool Next(MessageView* message);
+  [[nodiscard]] bool ok() const { return ok_; }
+
+ private:
+  std::span<const uint8_t> rest_;
+  bool ok_ = true;
 };
 
 }  // namespace ravel

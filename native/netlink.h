@@ -18,14 +18,14 @@ struct NetlinkOptions {
   int timeout_ms = 10000;
   int receive_buffer = 8 << 20;  // SO_RCVBUFFORCE, else SO_RCVBUF
   // Multicast groups to join (NETLINK_ADD_MEMBERSHIP); a socket that has any is for Receive() only.
-  std::vector<uint32_t> groups;
+  std::vector<uint32_t> groups = {};
 };
 
 // What the kernel said of one message of a batch.
 struct MessageError {
   size_t index = 0;  // message, 0-based in the batch
   int error = 0;     // positive errno
-  std::string message;
+  std::string message = {};
   uint32_t offset = 0;
 };
 
@@ -44,7 +44,8 @@ class NetlinkSocket {
   // NLM_F_ACK on the last of each chunk, and reads until each fence is answered. Errors of single
   // messages are returned, in order; a Failure means that the transport broke. Messages after a
   // failing one still ran: a batch is ordered, not atomic.
-  Result<std::vector<MessageError>> Batch(MessageWriter& writer, const std::string& operation, size_t chunk_bytes = 192 << 10);
+  Result<std::vector<MessageError>> Batch(MessageWriter& writer, const std::string& operation,
+                                          size_t chunk_bytes = 192 << 10);
 
   // Sends all messages in ONE system call (an nftables transaction is judged as a whole), raising
   // the send buffer when needed; `fence` is the message that gets NLM_F_ACK. Every error of every
@@ -70,15 +71,39 @@ class NetlinkSocket {
 
   // Takes an already open descriptor in place of a netlink socket, for tests over a socketpair
   // (truncation, wrong sender, silence). The sender check is off for such a socket.
-  static std::unique_ptr<NetlinkSocket> FromDescriptorForTest(int fd, int timeout_ms);
+  // `reopen` gives the next descriptor after a timeout; without it the socket stays closed.
+  static std::unique_ptr<NetlinkSocket> FromDescriptorForTest(int fd, int timeout_ms, std::function<int()> reopen = {});
+
+  // Datagrams thrown away because they did not come from the kernel (port 0).
+  [[nodiscard]] uint64_t dropped() const { return dropped_; }
 
  private:
+  // One step of the receive loop; kSilence is a timeout, kEmpty nothing queued (non-blocking).
+  enum class ReadState : uint8_t { kData, kForeign, kSilence, kEmpty, kOverrun, kTruncated, kError };
+  struct Conversation;
+
   explicit NetlinkSocket(NetlinkOptions options) : options_(std::move(options)) {}
+  Result<Done> OpenDescriptor(const std::string& operation);
+  void Shut();
+  Result<Done> Prepare(const MessageWriter& writer, const std::string& operation);
+  bool RoomFor(size_t bytes);
+  void Number(MessageWriter& writer);
+  Result<Done> Send(const uint8_t* data, size_t size, const std::string& operation);
+  ReadState Read(bool block, size_t* size, int* error);
+  Result<Done> Await(Conversation& conversation, const std::string& operation);
+  Result<bool> DumpOnce(MessageWriter& request, const std::string& operation, const std::string& subject,
+                        const MessageHandler& handler);
+  Failure Broken(ReadState state, int error, const std::string& operation);
+
   NetlinkOptions options_;
   int fd_ = -1;
   uint32_t port_ = 0;
   uint32_t sequence_ = 0;
+  size_t send_limit_ = 0;     // largest datagram the send buffer takes
+  size_t receive_limit_ = 0;  // bytes of socket memory for answers
   bool check_sender_ = true;
+  uint64_t dropped_ = 0;
+  std::function<int()> reopen_for_test_;
   std::vector<uint8_t> buffer_;
 };
 

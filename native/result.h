@@ -21,12 +21,12 @@ enum class FailureKind : uint8_t {
 
 struct Failure {
   FailureKind kind = FailureKind::kKernel;
-  std::string operation;  // "ipvs.addService"
-  std::string subject;    // for people: "tcp 10.0.0.1:80"
-  int error = 0;          // positive errno
-  std::string message;    // the kernel's extended-ack text (NLMSGERR_ATTR_MSG), or ours
-  uint32_t offset = 0;    // NLMSGERR_ATTR_OFFS; 0 when absent
-  int64_t index = -1;     // operation of the batch; -1 when there was none
+  std::string operation = {};  // "ipvs.addService"
+  std::string subject = {};    // for people: "tcp 10.0.0.1:80"
+  int error = 0;               // positive errno
+  std::string message = {};    // the kernel's extended-ack text (NLMSGERR_ATTR_MSG), or ours
+  uint32_t offset = 0;         // NLMSGERR_ATTR_OFFS; 0 when absent
+  int64_t index = -1;          // operation of the batch; -1 when there was none
 };
 
 // Either a value or a Failure. `Result<Done>` where there is nothing to return.
@@ -35,8 +35,8 @@ struct Done {};
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::move(value)) {}              // NOLINT(google-explicit-constructor)
-  Result(Failure failure) : state_(std::move(failure)) {}    // NOLINT(google-explicit-constructor)
+  Result(T value) : state_(std::move(value)) {}            // NOLINT(google-explicit-constructor)
+  Result(Failure failure) : state_(std::move(failure)) {}  // NOLINT(google-explicit-constructor)
 
   [[nodiscard]] bool ok() const { return std::holds_alternative<T>(state_); }
   T& value() { return std::get<T>(state_); }
