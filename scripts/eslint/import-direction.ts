@@ -10,7 +10,7 @@ export const allowedImports: Readonly<Record<string, readonly string[]>> = {
   native: [],
   sources: ['model'],
   desired: ['model', 'native/*-types'],
-  diff: ['desired', 'model', 'native/*-types', 'native/*columns*'],
+  diff: ['desired', 'model', 'native/*-types', 'native/*columns*', 'native/*-constants'],
   drivers: ['diff', 'desired/types', 'model', 'native'],
   announce: ['desired/types', 'model', 'native'],
   observe: ['desired', 'model', 'native/*-types', 'native/errors'],
