@@ -1,0 +1,100 @@
+/** Ends a subscription; idempotent. */
+export type Unsubscribe = () => void;
+
+/** Events held for a slow reader before the rest is replaced by one overrun. */
+const QUEUE_LIMIT = 8192;
+
+/**
+ * Kernel events as an async iterator. The subscription starts with the constructor, not with the
+ * first next(): nothing that happens in between is lost. It ends, without an error, on return(),
+ * on end() and when the signal aborts; an error of the subscription is thrown by next() once.
+ */
+export class EventIterator<Event> implements AsyncIterableIterator<Event> {
+  readonly #queue: (Event | { type: 'overrun' })[] = [];
+  readonly #waiting: ((result: IteratorResult<Event>) => void)[] = [];
+  readonly #onEnd: () => void;
+  readonly #signal: AbortSignal | undefined;
+  readonly #started: Promise<void>;
+  readonly #abort = () => this.end();
+  #unsubscribe: Unsubscribe | undefined;
+  #failure: { readonly error: unknown } | undefined;
+  #ended = false;
+  #overrun = false;
+
+  /** `subscribe` gets the function that takes events; `onEnd` runs once when the iteration is over. */
+  constructor(
+    subscribe: (deliver: (event: Event) => void) => Promise<Unsubscribe>,
+    options: { signal?: AbortSignal | undefined; onEnd?: (() => void) | undefined } = {},
+  ) {
+    this.#signal = options.signal;
+    this.#onEnd = options.onEnd ?? (() => undefined);
+    this.#started = this.#start(subscribe);
+    if (this.#signal?.aborted === true) this.end();
+    this.#signal?.addEventListener('abort', this.#abort, { once: true });
+  }
+
+  /** Resolves when the kernel has taken the subscription: what happens after this is seen. */
+  get started(): Promise<void> {
+    return this.#started;
+  }
+
+  async #start(subscribe: (deliver: (event: Event) => void) => Promise<Unsubscribe>): Promise<void> {
+    try {
+      const unsubscribe = await subscribe((event) => this.#deliver(event));
+      if (this.#ended) unsubscribe();
+      else this.#unsubscribe = unsubscribe;
+    } catch (error) {
+      if (!this.#ended) this.#failure = { error };
+      this.end();
+    }
+  }
+
+  #deliver(event: Event): void {
+    if (this.#ended) return;
+    const reader = this.#waiting.shift();
+    if (reader !== undefined) reader({ done: false, value: event });
+    else if (this.#queue.length < QUEUE_LIMIT) this.#queue.push(event);
+    else if (!this.#overrun) {
+      this.#overrun = true;
+      this.#queue.push({ type: 'overrun' });
+    }
+  }
+
+  /** Stops the subscription; what is queued can no longer be read. */
+  end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#queue.length = 0;
+    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#unsubscribe?.();
+    for (const reader of this.#waiting.splice(0)) reader({ done: true, value: undefined });
+    this.#onEnd();
+  }
+
+  async next(): Promise<IteratorResult<Event>> {
+    const queued = this.#queue.shift();
+    if (queued !== undefined) {
+      if (this.#queue.length === 0) this.#overrun = false;
+      return { done: false, value: queued as Event };
+    }
+    if (!this.#ended) await this.#started;
+    if (this.#failure !== undefined) {
+      const { error } = this.#failure;
+      this.#failure = undefined;
+      throw error;
+    }
+    if (this.#ended) return { done: true, value: undefined };
+    const late = this.#queue.shift();
+    if (late !== undefined) return { done: false, value: late as Event };
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  return(): Promise<IteratorResult<Event>> {
+    this.end();
+    return Promise.resolve({ done: true, value: undefined });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+}

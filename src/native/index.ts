@@ -1,0 +1,7 @@
+/** The kernel interfaces of `ravel-agent/native`, usable alone. */
+export { Netns } from './netns.ts';
+export type { OpenOptions } from './netns.ts';
+export * from './errors.ts';
+export type * from './ipvs-types.ts';
+export type * from './link-types.ts';
+export type * from './nftables-types.ts';
