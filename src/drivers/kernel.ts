@@ -1,0 +1,15 @@
+/** Everything the agent can reach of the machine, behind interfaces that a fake can stand in for. */
+import type { IpvsPort } from '../native/ipvs-types.ts';
+import type { ArpPort, LinksPort } from '../native/link-types.ts';
+import type { NftablesPort } from '../native/nftables-types.ts';
+import type { SysctlPort } from './proc-sysctls.ts';
+
+export type { SysctlPort };
+
+export interface Kernel {
+  readonly ipvs: IpvsPort;
+  readonly nftables: NftablesPort;
+  readonly links: LinksPort;
+  readonly arp: ArpPort;
+  readonly sysctls: SysctlPort;
+}

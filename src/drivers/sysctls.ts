@@ -1,0 +1,159 @@
+/** Kernel settings: only what is needed, only on the interfaces in use, never without a way back. */
+import type { JournalEntry, SysctlJournal } from './journal.ts';
+import { failureOf, type DriverFailure, type DriverOutcome } from './outcome.ts';
+import { sysctlCommand, type SysctlPort } from './proc-sysctls.ts';
+
+/** A setting that must have an effect. */
+export interface SysctlRequirement {
+  /** What we may write: `net/ipv4/conf/eth0/arp_ignore`. */
+  readonly key: string;
+  /** The kernel uses the larger of `key` and this one; never written by us. Absent: `key` counts alone. */
+  readonly all?: string;
+  /** Whether a value in effect will do. */
+  readonly accepts: (effective: string) => boolean;
+  /** What to write when it will not. */
+  readonly value: string;
+  /** Why, for people: `so that this host never answers ARP for a VIP`. */
+  readonly why: string;
+}
+
+export interface SysctlOperation {
+  readonly key: string;
+  readonly from: string;
+  readonly to: string;
+}
+
+export interface SysctlPlan {
+  readonly operations: readonly SysctlOperation[];
+  readonly failures: readonly DriverFailure[];
+}
+
+const conf = (interfaceName: string, name: string): string => `net/ipv4/conf/${interfaceName}/${name}`;
+
+/** What takes effect on an interface: the larger of its own value and that of `all` (IN_DEV_MAXCONF). */
+export function effective(own: string | undefined, all: string | undefined): string {
+  return String(Math.max(Number(own ?? 0), Number(all ?? 0)));
+}
+
+/**
+ * A realserver holds VIPs that another host answers for. `inbound` are the interfaces on which
+ * packets to a VIP come in; the first ones also face the segment.
+ */
+export function realserverRequirements(facing: readonly string[], inbound: readonly string[]): SysctlRequirement[] {
+  const loose = (name: string): SysctlRequirement => ({
+    ...{ key: conf(name, 'rp_filter'), all: conf('all', 'rp_filter'), value: '2' },
+    accepts: (value) => value !== '1',
+    why: 'so that packets to a VIP are taken although the way back to the client may be another',
+  });
+  return [
+    ...facing.flatMap((name): SysctlRequirement[] => [
+      {
+        ...{ key: conf(name, 'arp_ignore'), all: conf('all', 'arp_ignore'), value: '1' },
+        // 1: only addresses of the interface asked; 2: and the same subnet; 8: none at all.
+        accepts: (value) => ['1', '2', '8'].includes(value),
+        why: 'so that this host never answers ARP for a VIP',
+      },
+      {
+        ...{ key: conf(name, 'arp_announce'), all: conf('all', 'arp_announce'), value: '2' },
+        accepts: (value) => value === '2',
+        why: 'so that this host never sends ARP with a VIP as sender',
+      },
+    ]),
+    ...inbound.map(loose),
+  ];
+}
+
+/** `name=value` pairs below net/ipv4/vs, as asked for by flag. */
+export function ipvsRequirements(settings: ReadonlyMap<string, string>): SysctlRequirement[] {
+  return [...settings].map(([name, value]) => ({
+    ...{ key: `net/ipv4/vs/${name}`, value, why: 'asked for by --ipvs-sysctl' },
+    accepts: (current) => current.split(/\s+/).join(' ') === value.split(/\s+/).join(' '),
+  }));
+}
+
+export class SysctlDriver {
+  readonly #port: SysctlPort;
+  readonly #journal: SysctlJournal;
+
+  constructor(port: SysctlPort, journal: SysctlJournal) {
+    this.#port = port;
+    this.#journal = journal;
+  }
+
+  /** Settings to change, and ours that nothing asks for any more put back. */
+  async plan(requirements: readonly SysctlRequirement[]): Promise<SysctlPlan> {
+    const operations: SysctlOperation[] = [];
+    const failures: DriverFailure[] = [];
+    for (const requirement of requirements) {
+      try {
+        const operation = await this.#planOne(requirement);
+        if (operation !== undefined) operations.push(operation);
+      } catch (error) {
+        failures.push(failureOf(error, 'sysctl.plan', requirement.key));
+      }
+    }
+    const wanted = new Set(requirements.map(({ key }) => key));
+    const restore = await this.#planRestore((key) => !wanted.has(key));
+    return { operations: [...operations, ...restore.operations], failures };
+  }
+
+  async #planOne({ key, all, accepts, value, why }: SysctlRequirement): Promise<SysctlOperation | undefined> {
+    const own = await this.#port.read(key);
+    if (own === undefined) throw new Error(`${key} does not exist: is the interface or the kernel module missing?`);
+    const general = all === undefined ? undefined : await this.#port.read(all);
+    const inEffect = all === undefined ? own : effective(own, general);
+    if (accepts(inEffect)) return undefined;
+    if (all !== undefined && !accepts(effective(value, general))) {
+      throw new Error(`${all} is ${general ?? '?'}, which overrides ${key}; run: ${sysctlCommand(all, '0')} (${why})`);
+    }
+    return { key, from: own, to: value };
+  }
+
+  /** What puts journalled settings back; those that someone else changed since are left alone. */
+  async #planRestore(which: (key: string) => boolean): Promise<{ operations: SysctlOperation[]; leave: string[] }> {
+    const operations: SysctlOperation[] = [];
+    const leave: string[] = [];
+    for (const [key, { before, after }] of await this.#journal.load()) {
+      if (!which(key)) continue;
+      const current = await this.#port.read(key);
+      if (current === after && before !== after) operations.push({ key, from: after, to: before });
+      else leave.push(key);
+    }
+    return { operations, leave };
+  }
+
+  /** All of ours put back, nothing else. */
+  async cleanupOperations(): Promise<SysctlOperation[]> {
+    return (await this.#planRestore(() => true)).operations;
+  }
+
+  /** Journals first, then writes; a journal that cannot be written means that nothing is. */
+  async apply(operations: readonly SysctlOperation[]): Promise<DriverOutcome> {
+    if (operations.length === 0) return { written: 0, failures: [] };
+    const entries = new Map<string, JournalEntry>(await this.#journal.load());
+    const restored: string[] = [];
+    for (const { key, from, to } of operations) {
+      const known = entries.get(key);
+      if (known?.before === to && known.after === from) restored.push(key);
+      // A value found when we already had changed the setting is not the old one.
+      else entries.set(key, { before: known?.before ?? from, after: to });
+    }
+    await this.#journal.save(entries);
+    const failures: DriverFailure[] = [];
+    for (const { key, to } of operations) {
+      try {
+        await this.#port.write(key, to);
+        if (restored.includes(key)) entries.delete(key);
+      } catch (error) {
+        failures.push(failureOf(error, 'sysctl.write', key));
+      }
+    }
+    if (restored.length > 0) await this.#journal.save(entries);
+    return { written: operations.length - failures.length, failures };
+  }
+
+  /** After {@link cleanupOperations} were applied: forgets what others took over. */
+  async dropJournal(): Promise<void> {
+    await this.#journal.save(new Map());
+  }
+}
