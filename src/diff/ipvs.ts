@@ -20,7 +20,15 @@ import { differsAt, foreignTraits, sameServiceAt } from './ipvs-compare.ts';
  * A pass in order. What lowers load comes first, what raises it last. `raiseFromZero` is a phase of its
  * own: a node that had no pod may need a moment before it can take traffic, and the caller may wait.
  */
-export const IPVS_PHASES = ['lower', 'deleteDestination', 'deleteService', 'putService', 'addDestination', 'raise', 'raiseFromZero'] as const;
+export const IPVS_PHASES = [
+  'lower',
+  'deleteDestination',
+  'deleteService',
+  'putService',
+  'addDestination',
+  'raise',
+  'raiseFromZero',
+] as const;
 
 export type IpvsPhase = (typeof IPVS_PHASES)[number];
 
