@@ -1,6 +1,7 @@
 /**
- * The VIP device and the addresses on it. The device is ours by its name, so everything on it is;
- * nothing elsewhere is looked at.
+ * The VIP device and the addresses on it. A dummy of that name is ours, and so is everything on it. A
+ * device of another kind may be lent to us: it stays as it is, and only addresses with our protocol
+ * number are ours. Nothing elsewhere is looked at.
  */
 import type { Address } from '../model/cluster.ts';
 import type { InterfaceAddress, Link, LinkOperation } from '../native/link-types.ts';
@@ -15,6 +16,8 @@ export interface DesiredDevice {
   readonly mtu?: number;
   /** IFA_PROTO of the addresses, so that other software can tell whose they are. */
   readonly protocol: number;
+  /** Use a device of that name that is no dummy, too. Default false: that is a conflict. */
+  readonly borrow?: boolean;
 }
 
 export interface AddressPlan {
@@ -37,6 +40,7 @@ const textOf = ({ address, prefix }: { address: Address; prefix: number }): stri
 
 function deviceOperations(device: DesiredDevice, link: Link | undefined): LinkOperation[] {
   const { name, mtu } = device;
+  if (link !== undefined && !ownsLink(link)) return [];
   if (link === undefined) return [{ op: 'addDummy', name, up: true, noArp: true, ...(mtu === undefined ? {} : { mtu }) }];
   const change = {
     ...(link.up ? {} : { up: true }),
@@ -62,19 +66,30 @@ function byAddress(a: { address: Address; prefix: number }, b: { address: Addres
   return textOf(a) < textOf(b) ? -1 : 1;
 }
 
-/** The addresses on our device that the agent answers for; link-local ones are the kernel's own. */
-export function placedAddresses(link: Link | undefined, observed: readonly InterfaceAddress[]): InterfaceAddress[] {
-  return observed.filter(({ interfaceIndex, scope }) => interfaceIndex === link?.index && scope !== 'link');
+/** A dummy of the name that the agent uses is its own; it makes no other kind. */
+export function ownsLink(link: Link | undefined): boolean {
+  return link?.kind === 'dummy';
+}
+
+/**
+ * The addresses on the VIP device that the agent answers for; link-local ones are the kernel's own. On a
+ * device that is not ours, those with our protocol number.
+ */
+export function placedAddresses(link: Link | undefined, observed: readonly InterfaceAddress[], protocol: number): InterfaceAddress[] {
+  const owned = ownsLink(link);
+  return observed.filter(
+    (address) => address.interfaceIndex === link?.index && (owned ? address.scope !== 'link' : address.protocol === protocol),
+  );
 }
 
 /** `observed` are the addresses of all interfaces. */
 export function diffAddresses(device: DesiredDevice, links: readonly Link[], observed: readonly InterfaceAddress[]): AddressPlan {
   const link = links.find(({ name }) => name === device.name);
-  if (link !== undefined && link.kind !== 'dummy') {
+  if (link !== undefined && !ownsLink(link) && device.borrow !== true) {
     return { up: [], down: [], conflict: `${device.name} is a ${link.kind ?? 'physical'} device, not a dummy` };
   }
   const wanted = new Map(device.addresses.map((address) => [`${address}/${hostPrefix(address)}`, address]));
-  const placed = new Map(placedAddresses(link, observed).map((address) => [textOf(address), address]));
+  const placed = new Map(placedAddresses(link, observed, device.protocol).map((address) => [textOf(address), address]));
   const { missing, surplus } = diffKeyed(wanted, placed, () => true);
   return {
     up: [...deviceOperations(device, link), ...missing.map(({ desired }) => addition(device, desired)).sort(byAddress)],
