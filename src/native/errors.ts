@@ -24,6 +24,8 @@ export interface KernelErrorFields {
   /** Position of the failing operation in the batch, when there was a batch. */
   readonly index?: number | undefined;
   readonly extack?: ExtendedAck | undefined;
+  /** The command that mends it, where the errno leaves only one: `modprobe ip_vs_wrr`. */
+  readonly hint?: string | undefined;
 }
 
 /** The kernel said no. The message holds operation, subject, errno name and the kernel's own text. */
@@ -35,17 +37,20 @@ export class KernelError extends Error {
   readonly code: string;
   readonly index: number | undefined;
   readonly extack: ExtendedAck | undefined;
+  readonly hint: string | undefined;
 
   constructor(fields: KernelErrorFields) {
     const words = fields.extack?.message === undefined ? '' : `: ${fields.extack.message}`;
     const where = fields.index === undefined ? '' : ` (operation ${String(fields.index)} of the batch)`;
-    super(`${fields.op} ${fields.subject}: ${fields.code}${words}${where}`);
+    const remedy = fields.hint === undefined ? '' : `; try: ${fields.hint}`;
+    super(`${fields.op} ${fields.subject}: ${fields.code}${words}${where}${remedy}`);
     this.op = fields.op;
     this.subject = fields.subject;
     this.errno = fields.errno;
     this.code = fields.code;
     this.index = fields.index;
     this.extack = fields.extack;
+    this.hint = fields.hint;
   }
 
   /** Narrows `error`; with `code`, also to one errno name. */

@@ -1,0 +1,361 @@
+#include "ipvs_codec.h"
+
+#include <linux/genetlink.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <type_traits>
+
+namespace ravel::ipvs {
+namespace {
+
+template <typename T>
+T Field(const void* record, size_t offset) {
+  T value;
+  std::memcpy(&value, static_cast<const uint8_t*>(record) + offset, sizeof(T));
+  return value;
+}
+
+template <typename T>
+void SetField(void* record, size_t offset, T value) {
+  std::memcpy(static_cast<uint8_t*>(record) + offset, &value, sizeof(T));
+}
+
+void EncodeRow(MessageWriter* writer, const Row& row, const void* record) {
+  const auto* field = static_cast<const uint8_t*>(record) + row.offset;
+  switch (row.wire) {
+    case Wire::kU8:
+      return writer->U8(row.attribute, *field);
+    case Wire::kU16:
+      return writer->U16(row.attribute, Field<uint16_t>(record, row.offset));
+    case Wire::kU16Be:
+      return writer->U16Be(row.attribute, Field<uint16_t>(record, row.offset));
+    case Wire::kU32:
+      return writer->U32(row.attribute, Field<uint32_t>(record, row.offset));
+    case Wire::kAddress:
+      return writer->Attribute(row.attribute, field, 16);
+    case Wire::kFlags:
+      return writer->Attribute(row.attribute, field, sizeof(ip_vs_flags));
+    case Wire::kName: {
+      const auto* text = reinterpret_cast<const char*>(field);
+      return writer->String(row.attribute, std::string_view(text, strnlen(text, kNameSize)));
+    }
+    case Wire::kAddress4:
+    case Wire::kU64:
+    case Wire::kStatistics:
+    case Wire::kSkip:
+      return;  // only ever read
+  }
+}
+
+bool Wanted(Use use, const ServiceRecord& service, Extent extent) {
+  switch (use) {
+    case Use::kIdentity:
+      return true;
+    case Use::kIdentityOfSocket:
+      return service.fwmark == 0;
+    case Use::kIdentityOfMark:
+      return service.fwmark != 0;
+    case Use::kSpecification:
+      return extent == Extent::kFull;
+    case Use::kEngine:
+      return extent == Extent::kFull && service.engine[0] != '\0';
+    case Use::kTunnel:
+    case Use::kReport:
+      return false;
+  }
+  return false;
+}
+
+bool Wanted(Use use, const DestinationRecord& destination, Extent extent) {
+  if (use == Use::kTunnel) {
+    return extent == Extent::kFull && destination.forward == IP_VS_CONN_F_TUNNEL &&
+           (destination.tunnel_type != 0 || destination.tunnel_port != 0 || destination.tunnel_flags != 0);
+  }
+  return use == Use::kIdentity || (use == Use::kSpecification && extent == Extent::kFull);
+}
+
+template <typename Record, size_t N>
+void EncodeNest(MessageWriter* writer, uint16_t attribute, const std::array<Row, N>& rows, const Record& record,
+                Extent extent) {
+  const size_t nest = writer->BeginNest(attribute);
+  for (const Row& row : rows) {
+    if (Wanted(row.use, record, extent)) EncodeRow(writer, row, &record);
+  }
+  // At most a few hundred bytes: far below the limit of a nest.
+  (void)writer->EndNest(nest);
+}
+
+void Begin(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags) {
+  writer->Begin(family_id, NLM_F_REQUEST | flags);
+  writer->Header(genlmsghdr{.cmd = command, .version = IPVS_GENL_VERSION, .reserved = 0});
+}
+
+Failure Malformed(const char* attribute, std::string message) {
+  return Failure{.kind = FailureKind::kProtocol,
+                 .operation = "ipvs.decode",
+                 .subject = attribute,
+                 .error = 0,
+                 .message = std::move(message)};
+}
+
+size_t WidthOf(Wire wire) {
+  switch (wire) {
+    case Wire::kU8:
+      return 1;
+    case Wire::kU16:
+    case Wire::kU16Be:
+      return 2;
+    case Wire::kU32:
+    case Wire::kAddress4:
+      return 4;
+    case Wire::kU64:
+    case Wire::kFlags:
+      return 8;
+    case Wire::kAddress:
+      return 16;
+    case Wire::kName:
+    case Wire::kStatistics:
+    case Wire::kSkip:
+      return 0;  // any
+  }
+  return 0;
+}
+static_assert(sizeof(ip_vs_flags) == 8);
+
+Result<Done> DecodeRow(const AttributeView& attribute, const Row& row, void* record) {
+  const size_t width = WidthOf(row.wire);
+  if (width != 0 && attribute.data.size() != width) {
+    return Malformed(row.name, std::to_string(attribute.data.size()) + " bytes instead of " + std::to_string(width));
+  }
+  switch (row.wire) {
+    case Wire::kU8:
+    case Wire::kU16:
+    case Wire::kU32:
+    case Wire::kU64:
+    case Wire::kAddress4:
+    case Wire::kAddress:
+    case Wire::kFlags:
+      std::memcpy(static_cast<uint8_t*>(record) + row.offset, attribute.data.data(), width);
+      break;
+    case Wire::kU16Be:
+      SetField(record, row.offset, attribute.U16Be());
+      break;
+    case Wire::kName: {
+      const std::string_view text = attribute.String();
+      if (text.size() >= kNameSize) return Malformed(row.name, "name of " + std::to_string(text.size()) + " bytes");
+      std::array<char, kNameSize> name{};
+      std::copy(text.begin(), text.end(), name.begin());
+      SetField(record, row.offset, name);
+      break;
+    }
+    case Wire::kStatistics:
+    case Wire::kSkip:
+      break;
+  }
+  return Done{};
+}
+
+// Bit k set: attribute k was there.
+using Seen = uint32_t;
+
+constexpr Seen Bit(uint16_t attribute) { return 1U << attribute; }
+
+template <typename Record, size_t N>
+Result<Seen> DecodeAll(std::span<const uint8_t> bytes, const std::array<Row, N>& rows, const char* what,
+                       Record* record) {
+  static_assert(std::is_trivially_copyable_v<Record> && N <= 32);
+  AttributeReader reader(bytes);
+  AttributeView attribute;
+  Seen seen = 0;
+  while (reader.Next(&attribute)) {
+    if (attribute.type >= N) continue;
+    auto done = DecodeRow(attribute, rows[attribute.type], record);
+    if (!done.ok()) return std::move(done.failure());
+    seen |= Bit(attribute.type);
+  }
+  if (!reader.ok()) return Malformed(what, "an attribute runs past the end");
+  return seen;
+}
+
+// `wide`: IPVS_*_ATTR_STATS64, where every value is a u64.
+Result<Done> DecodeStatistics(std::span<const uint8_t> bytes, bool wide, Statistics* statistics) {
+  AttributeReader reader(bytes);
+  AttributeView attribute;
+  while (reader.Next(&attribute)) {
+    if (attribute.type == 0 || attribute.type >= kStatisticsRows.size()) continue;
+    const Row& row = kStatisticsRows[attribute.type];
+    const size_t width = wide ? 8 : WidthOf(row.wire);
+    if (attribute.data.size() != width) {
+      return Malformed(row.name, std::to_string(attribute.data.size()) + " bytes instead of " + std::to_string(width));
+    }
+    (*statistics)[row.offset] = width == 8 ? attribute.U64() : attribute.U32();
+  }
+  if (!reader.ok()) return Malformed("IPVS_STATS_ATTR", "an attribute runs past the end");
+  return Done{};
+}
+
+// The statistics among `bytes`: those of `wide_attribute` if there, else of `attribute`, else zeros.
+Result<Done> DecodeBestStatistics(std::span<const uint8_t> bytes, uint16_t attribute, uint16_t wide_attribute,
+                                  Statistics* statistics) {
+  AttributeReader reader(bytes);
+  AttributeView view;
+  AttributeView best;
+  while (reader.Next(&view)) {
+    if (view.type == wide_attribute || (view.type == attribute && best.type != wide_attribute)) best = view;
+  }
+  if (best.type == 0) return Done{};
+  return DecodeStatistics(best.data, best.type == wide_attribute, statistics);
+}
+
+// The bytes of the one nest `attribute` of a reply.
+Result<std::span<const uint8_t>> NestOf(const MessageView& message, uint16_t attribute, const char* name) {
+  AttributeReader reader(message.After<genlmsghdr>());
+  AttributeView view;
+  while (reader.Next(&view)) {
+    if (view.type == attribute) return view.data;
+  }
+  return Malformed(name, reader.ok() ? "missing" : "an attribute runs past the end");
+}
+
+bool KnownFamily(uint16_t family) { return family == AF_INET || family == AF_INET6; }
+
+// An IPv4 address fills the first four bytes; what else is in the union is nobody's.
+void ClearRest(uint16_t family, std::array<uint8_t, 16>* address) {
+  if (family == AF_INET) std::fill(address->begin() + 4, address->end(), uint8_t{0});
+}
+
+}  // namespace
+
+void EncodeCommand(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags) {
+  Begin(writer, family_id, command, flags);
+  writer->End();
+}
+
+void EncodeService(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags,
+                   const ServiceRecord& service, Extent extent) {
+  Begin(writer, family_id, command, flags);
+  EncodeNest(writer, IPVS_CMD_ATTR_SERVICE, kServiceRows, service, extent);
+  writer->End();
+}
+
+void EncodeDestination(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags,
+                       const ServiceRecord& service, const DestinationRecord& destination, Extent extent) {
+  Begin(writer, family_id, command, flags);
+  EncodeNest(writer, IPVS_CMD_ATTR_SERVICE, kServiceRows, service, Extent::kIdentity);
+  EncodeNest(writer, IPVS_CMD_ATTR_DEST, kDestinationRows, destination, extent);
+  writer->End();
+}
+
+void EncodeOperation(MessageWriter* writer, uint16_t family_id, const OperationBlock& block, size_t row) {
+  const ServiceRecord service = block.service(row);
+  switch (block.operation(row)) {
+    case Operation::kAddService:
+      return EncodeService(writer, family_id, IPVS_CMD_NEW_SERVICE, 0, service, Extent::kFull);
+    case Operation::kSetService:
+      return EncodeService(writer, family_id, IPVS_CMD_SET_SERVICE, 0, service, Extent::kFull);
+    case Operation::kDeleteService:
+      return EncodeService(writer, family_id, IPVS_CMD_DEL_SERVICE, 0, service, Extent::kIdentity);
+    case Operation::kAddDestination:
+      return EncodeDestination(writer, family_id, IPVS_CMD_NEW_DEST, 0, service, block.destination(row), Extent::kFull);
+    case Operation::kSetDestination:
+      return EncodeDestination(writer, family_id, IPVS_CMD_SET_DEST, 0, service, block.destination(row), Extent::kFull);
+    case Operation::kDeleteDestination:
+      return EncodeDestination(writer, family_id, IPVS_CMD_DEL_DEST, 0, service, block.destination(row),
+                               Extent::kIdentity);
+  }
+}
+
+void EncodeTimeouts(MessageWriter* writer, uint16_t family_id, const TimeoutRecord& timeouts) {
+  Begin(writer, family_id, IPVS_CMD_SET_CONFIG, 0);
+  for (const Row& row : kTimeoutRows) {
+    if (row.wire == Wire::kU32 && Field<uint32_t>(&timeouts, row.offset) != 0) EncodeRow(writer, row, &timeouts);
+  }
+  writer->End();
+}
+
+void EncodeDaemon(MessageWriter* writer, uint16_t family_id, uint8_t command, const DaemonRecord& daemon) {
+  Begin(writer, family_id, command, 0);
+  const size_t nest = writer->BeginNest(IPVS_CMD_ATTR_DAEMON);
+  writer->U32(IPVS_DAEMON_ATTR_STATE, daemon.state);
+  if (command == IPVS_CMD_NEW_DAEMON) {
+    writer->String(IPVS_DAEMON_ATTR_MCAST_IFN,
+                   std::string_view(daemon.device.data(), strnlen(daemon.device.data(), kNameSize)));
+    writer->U32(IPVS_DAEMON_ATTR_SYNC_ID, daemon.sync_id);
+    if (daemon.max_length != 0) writer->U16(IPVS_DAEMON_ATTR_SYNC_MAXLEN, daemon.max_length);
+    if (daemon.group != std::array<uint8_t, 4>{}) writer->Bytes(IPVS_DAEMON_ATTR_MCAST_GROUP, daemon.group);
+    if (daemon.group6 != std::array<uint8_t, 16>{}) writer->Bytes(IPVS_DAEMON_ATTR_MCAST_GROUP6, daemon.group6);
+    if (daemon.port != 0) writer->U16(IPVS_DAEMON_ATTR_MCAST_PORT, daemon.port);
+    if (daemon.ttl != 0) writer->U8(IPVS_DAEMON_ATTR_MCAST_TTL, daemon.ttl);
+  }
+  (void)writer->EndNest(nest);
+  writer->End();
+}
+
+Result<Done> DecodeService(const MessageView& message, ServiceRecord* service) {
+  auto nest = NestOf(message, IPVS_CMD_ATTR_SERVICE, "IPVS_CMD_ATTR_SERVICE");
+  if (!nest.ok()) return std::move(nest.failure());
+  auto seen = DecodeAll(nest.value(), kServiceRows, "IPVS_CMD_ATTR_SERVICE", service);
+  if (!seen.ok()) return std::move(seen.failure());
+  if (!KnownFamily(service->family)) {
+    return Malformed("IPVS_SVC_ATTR_AF", "family " + std::to_string(service->family));
+  }
+  constexpr Seen kSocket = Bit(IPVS_SVC_ATTR_PROTOCOL) | Bit(IPVS_SVC_ATTR_ADDR) | Bit(IPVS_SVC_ATTR_PORT);
+  if (service->fwmark == 0 && (seen.value() & kSocket) != kSocket) {
+    return Malformed("IPVS_CMD_ATTR_SERVICE", "neither protocol, address and port nor a firewall mark");
+  }
+  ClearRest(service->family, &service->address);
+  return DecodeBestStatistics(nest.value(), IPVS_SVC_ATTR_STATS, IPVS_SVC_ATTR_STATS64, &service->statistics);
+}
+
+Result<Done> DecodeDestination(const MessageView& message, uint16_t service_family, DestinationRecord* destination) {
+  auto nest = NestOf(message, IPVS_CMD_ATTR_DEST, "IPVS_CMD_ATTR_DEST");
+  if (!nest.ok()) return std::move(nest.failure());
+  auto seen = DecodeAll(nest.value(), kDestinationRows, "IPVS_CMD_ATTR_DEST", destination);
+  if (!seen.ok()) return std::move(seen.failure());
+  constexpr Seen kNeeded =
+      Bit(IPVS_DEST_ATTR_ADDR) | Bit(IPVS_DEST_ATTR_PORT) | Bit(IPVS_DEST_ATTR_FWD_METHOD) | Bit(IPVS_DEST_ATTR_WEIGHT);
+  if ((seen.value() & kNeeded) != kNeeded) {
+    return Malformed("IPVS_CMD_ATTR_DEST", "address, port, forwarding method or weight is missing");
+  }
+  if ((seen.value() & Bit(IPVS_DEST_ATTR_ADDR_FAMILY)) == 0) destination->family = service_family;
+  if (!KnownFamily(destination->family)) {
+    return Malformed("IPVS_DEST_ATTR_ADDR_FAMILY", "family " + std::to_string(destination->family));
+  }
+  ClearRest(destination->family, &destination->address);
+  return DecodeBestStatistics(nest.value(), IPVS_DEST_ATTR_STATS, IPVS_DEST_ATTR_STATS64, &destination->statistics);
+}
+
+namespace {
+
+template <typename Record, size_t N>
+Result<Done> DecodeNeeding(std::span<const uint8_t> bytes, const std::array<Row, N>& rows, Seen needed,
+                           const char* what, Record* record) {
+  auto seen = DecodeAll(bytes, rows, what, record);
+  if (!seen.ok()) return std::move(seen.failure());
+  if ((seen.value() & needed) != needed) return Malformed(what, "an attribute is missing");
+  return Done{};
+}
+
+}  // namespace
+
+Result<Done> DecodeInfo(const MessageView& message, InfoRecord* info) {
+  return DecodeNeeding(message.After<genlmsghdr>(), kInfoRows,
+                       Bit(IPVS_INFO_ATTR_VERSION) | Bit(IPVS_INFO_ATTR_CONN_TAB_SIZE), "IPVS_CMD_GET_INFO", info);
+}
+
+Result<Done> DecodeTimeouts(const MessageView& message, TimeoutRecord* timeouts) {
+  // A kernel without TCP or UDP support leaves theirs out; the record then says 0.
+  return DecodeNeeding(message.After<genlmsghdr>(), kTimeoutRows, 0, "IPVS_CMD_GET_CONFIG", timeouts);
+}
+
+Result<Done> DecodeDaemon(const MessageView& message, DaemonRecord* daemon) {
+  auto nest = NestOf(message, IPVS_CMD_ATTR_DAEMON, "IPVS_CMD_ATTR_DAEMON");
+  if (!nest.ok()) return std::move(nest.failure());
+  return DecodeNeeding(nest.value(), kDaemonRows,
+                       Bit(IPVS_DAEMON_ATTR_STATE) | Bit(IPVS_DAEMON_ATTR_MCAST_IFN) | Bit(IPVS_DAEMON_ATTR_SYNC_ID),
+                       "IPVS_CMD_ATTR_DAEMON", daemon);
+}
+
+}  // namespace ravel::ipvs

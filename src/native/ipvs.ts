@@ -1,0 +1,292 @@
+import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
+import { addon } from './addon.ts';
+import { canonicalAddress } from './address-bytes.ts';
+import { KernelError } from './errors.ts';
+import { OperationColumns, cutSnapshot } from './ipvs-blocks.ts';
+import type { SnapshotBlock } from './ipvs-blocks.ts';
+import { checkDaemon, checkRole, checkTimeouts } from './ipvs-checks.ts';
+import { destinationKey, serviceKey, toObjects } from './ipvs-columns.ts';
+import type {
+  ApplyResult,
+  Destination,
+  Failure,
+  IpvsInfo,
+  IpvsOperation,
+  IpvsPort,
+  IpvsSnapshot,
+  IpvsTimeouts,
+  Service,
+  ServiceId,
+  SyncDaemon,
+} from './ipvs-types.ts';
+import { checkedOpenOptions, netnsHandle } from './netns.ts';
+import type { NetnsHandle, OpenOptions } from './netns.ts';
+
+/** Refused operations as native/ipvs_binding.cc gives them: index, errno, offset, code, message per row. */
+interface ErrorRows {
+  readonly numbers: Float64Array;
+  readonly texts: readonly string[];
+}
+
+interface DaemonFields {
+  readonly state: number;
+  readonly interface?: string;
+  readonly syncId?: number;
+  readonly maxLength?: number | undefined;
+  readonly port?: number | undefined;
+  readonly ttl?: number | undefined;
+  readonly group?: Uint8Array | undefined;
+}
+
+interface IpvsHandle {
+  info(): Promise<IpvsInfo>;
+  timeouts(): Promise<IpvsTimeouts>;
+  setTimeouts(timeouts: Partial<IpvsTimeouts>): Promise<void>;
+  apply(bytes: ArrayBuffer, count: number, names: readonly string[]): Promise<ErrorRows>;
+  snapshot(): Promise<SnapshotBlock>;
+  destinations(bytes: ArrayBuffer, count: number, names: readonly string[]): Promise<SnapshotBlock>;
+  zero(bytes?: ArrayBuffer, count?: number, names?: readonly string[]): Promise<void>;
+  daemons(): Promise<SyncDaemon[]>;
+  startDaemon(daemon: DaemonFields): Promise<void>;
+  stopDaemon(daemon: DaemonFields): Promise<void>;
+  close(): Promise<void>;
+}
+
+interface IpvsExports {
+  ipvsOpen(netns: NetnsHandle, timeoutMs: number, receiveBufferBytes: number): Promise<IpvsHandle>;
+}
+
+/** Operations put into columns, and failures made into errors, between two turns of the event loop. */
+const SLICE = 2000;
+
+/** IP_VS_STATE_MASTER, IP_VS_STATE_BACKUP. */
+const ROLE_NUMBER = { master: 1, backup: 2 } as const;
+
+function canonicalKey(id: ServiceId): string {
+  return serviceKey('fwmark' in id ? id : { ...id, address: canonicalAddress(id.address) ?? id.address });
+}
+
+/** `tcp 10.0.0.1:80 -> 10.1.2.3:80` */
+function subjectOf(operation: IpvsOperation): string {
+  const service = canonicalKey(operation.service);
+  if (!('destination' in operation)) return service;
+  const { address, port } = operation.destination;
+  return `${service} -> ${destinationKey({ address: canonicalAddress(address) ?? address, port })}`;
+}
+
+/** ENOENT for a service is never the service (that is ESRCH): it is the module of its scheduler or engine. */
+function hintFor(operation: IpvsOperation, code: string): string | undefined {
+  if (code !== 'ENOENT' || (operation.op !== 'addService' && operation.op !== 'setService')) return undefined;
+  const { scheduler, persistenceEngine: engine = '' } = operation.spec;
+  return engine === '' ? `modprobe ip_vs_${scheduler}` : `modprobe -a ip_vs_${scheduler} ip_vs_pe_${engine}`;
+}
+
+function failureAt(rows: ErrorRows, row: number, operations: readonly IpvsOperation[]): Failure<IpvsOperation> | undefined {
+  const [index = 0, errno = 0, offset = 0, code = 0, message = 0] = rows.numbers.subarray(row * 5, row * 5 + 5);
+  const operation = operations[index];
+  if (operation === undefined) return undefined;
+  const name = rows.texts[code] ?? '';
+  const words = rows.texts[message] ?? '';
+  const error = new KernelError({
+    op: `ipvs.${operation.op}`,
+    subject: subjectOf(operation),
+    errno,
+    code: name,
+    index,
+    ...(words !== '' || offset !== 0
+      ? { extack: { ...(words !== '' ? { message: words } : {}), ...(offset !== 0 ? { offset } : {}) } }
+      : {}),
+    hint: hintFor(operation, name),
+  });
+  return { index, operation, error };
+}
+
+function oneService(id: ServiceId): OperationColumns {
+  const columns = new OperationColumns(1);
+  columns.putService(0, id, () => 'ipvs');
+  return columns;
+}
+
+/** Proof that a constructor call comes from this file. */
+const internal = Symbol('internal');
+
+/**
+ * The kernel's load balancer (IPVS) of one network namespace, over generic netlink.
+ *
+ * Calls on one handle take effect in the order they were made. Needs CAP_NET_ADMIN in the initial
+ * user namespace: without it calls fail with KernelError EPERM. There is no flush(): it would take
+ * the services of every other user of the table with it; delete what is yours.
+ *
+ * ```js
+ * import { Ipvs } from 'ravel-agent/native';
+ *
+ * const ipvs = await Ipvs.open();
+ * const service = { protocol: 'tcp', address: '192.0.2.10', port: 80 };
+ * const { failed } = await ipvs.apply([
+ *   { op: 'addService', service, spec: { scheduler: 'wrr' } },
+ *   { op: 'addDestination', service, destination: { address: '10.0.0.1', port: 80 }, spec: { forward: 'direct', weight: 1 } },
+ * ]);
+ * for (const { error } of failed) console.error(error.message);
+ * for (const { id, destinations } of await ipvs.services()) console.log(id, destinations);
+ * await ipvs.close();
+ * ```
+ */
+export class Ipvs implements IpvsPort {
+  readonly #handle: IpvsHandle;
+  /** Settled when every earlier call has been handed to the addon, which keeps their order from there. */
+  #turn: Promise<void> = Promise.resolve();
+  #closing: Promise<void> | undefined;
+
+  /** Not for callers: use open(). */
+  constructor(key: symbol, handle: IpvsHandle) {
+    if (key !== internal) throw new TypeError('Ipvs is not constructible; use Ipvs.open()');
+    this.#handle = handle;
+  }
+
+  /**
+   * Opens the interface in a namespace (default: that of the process). UnsupportedError, with the
+   * module to load, where the kernel has no IPVS; TimeoutError when it does not answer in time.
+   */
+  static async open(options: OpenOptions = {}): Promise<Ipvs> {
+    const { timeoutMs, receiveBufferBytes } = checkedOpenOptions(options);
+    const exports = addon() as unknown as IpvsExports;
+    return new Ipvs(internal, await exports.ipvsOpen(netnsHandle(options.netns), timeoutMs, receiveBufferBytes));
+  }
+
+  /** Version of IPVS and size of its connection table. */
+  info(): Promise<IpvsInfo> {
+    return this.#inOrder(() => this.#handle.info());
+  }
+
+  /** Idle times after which connections are forgotten, in seconds. */
+  timeouts(): Promise<IpvsTimeouts> {
+    return this.#inOrder(() => this.#handle.timeouts());
+  }
+
+  /** Sets the timeouts given (seconds, 1 to 2,147,483) and leaves the others. */
+  async setTimeouts(timeouts: Partial<IpvsTimeouts>): Promise<void> {
+    checkTimeouts(timeouts);
+    await this.#inOrder(() => this.#handle.setTimeouts(timeouts));
+  }
+
+  /**
+   * The whole table as columns, read and decoded off the event loop. Reads again, at most 3 times,
+   * when the kernel interrupts a read; then DumpInterruptedError. The kernel does not say when a
+   * foreign writer changes the table meanwhile: an entry can then be missing until the next snapshot.
+   */
+  async snapshot(): Promise<IpvsSnapshot> {
+    return cutSnapshot(await this.#inOrder(() => this.#handle.snapshot()));
+  }
+
+  /** snapshot() as objects, for people and small tables: 100,000 destinations hold the event loop for a second. */
+  async services(): Promise<Service[]> {
+    return toObjects(await this.snapshot());
+  }
+
+  /**
+   * The destinations of one service. [] also when the kernel does not have the service: its dump
+   * does not tell (ip_vs_genl_dump_dests).
+   */
+  async destinations(id: ServiceId): Promise<readonly Destination[]> {
+    const one = oneService(id);
+    const block = await this.#inOrder(() => this.#handle.destinations(one.bytes, one.count, one.names));
+    return toObjects(cutSnapshot(block))[0]?.destinations ?? [];
+  }
+
+  /**
+   * Carries out operations in order. Not atomic: those the kernel refused are in `failed`, each with
+   * its KernelError (`op` ipvs.<operation>, `index`, errno name), and all the others took effect.
+   * ESRCH: no such service; EEXIST: it is there already; ENOENT: no such destination, or for a
+   * service no such scheduler (the message names the module to load).
+   *
+   * A TypeError or RangeError names the argument that is wrong; then nothing was sent. Any other
+   * rejection is of the transport: what took effect is unknown, read the table again.
+   */
+  async apply(operations: readonly IpvsOperation[]): Promise<ApplyResult<IpvsOperation>> {
+    if (!Array.isArray(operations as unknown)) throw new TypeError('operations: expected an array');
+    const list = [...operations];
+    if (list.length === 0) return { applied: 0, failed: [] };
+    const columns = new OperationColumns(list.length);
+    const rows = await this.#inOrder(
+      () => this.#handle.apply(columns.bytes, columns.count, columns.names),
+      () => this.#fill(columns, list),
+    );
+    const failed: Failure<IpvsOperation>[] = [];
+    for (let row = 0; row * 5 < rows.numbers.length; row++) {
+      if (row > 0 && row % SLICE === 0) await yieldToEventLoop();
+      const failure = failureAt(rows, row, list);
+      if (failure !== undefined) failed.push(failure);
+    }
+    return { applied: list.length - failed.length, failed };
+  }
+
+  /** Sets the statistics of one service and its destinations to zero, or those of all. KernelError ESRCH: no such service. */
+  async zero(id?: ServiceId): Promise<void> {
+    if (id === undefined) return this.#inOrder(() => this.#handle.zero());
+    const one = oneService(id);
+    await this.#inOrder(() => this.#handle.zero(one.bytes, one.count, one.names));
+  }
+
+  /** The connection synchronization daemons that run: none, one or both roles. */
+  syncDaemons(): Promise<SyncDaemon[]> {
+    return this.#inOrder(() => this.#handle.daemons());
+  }
+
+  /**
+   * Starts sending (`master`) or receiving (`backup`) connection state. KernelError EEXIST when that
+   * role runs already, ENODEV when the interface does not exist.
+   */
+  async startSyncDaemon(daemon: SyncDaemon): Promise<void> {
+    const group = checkDaemon(daemon);
+    const { role, interface: device, syncId, maxLength, port, ttl } = daemon;
+    const fields: DaemonFields = { state: ROLE_NUMBER[role], interface: device, syncId, maxLength, port, ttl, group };
+    await this.#inOrder(() => this.#handle.startDaemon(fields));
+  }
+
+  /** KernelError ESRCH when that role does not run. */
+  async stopSyncDaemon(role: SyncDaemon['role']): Promise<void> {
+    checkRole(role);
+    await this.#inOrder(() => this.#handle.stopDaemon({ state: ROLE_NUMBER[role] }));
+  }
+
+  /** Closes the socket after the calls made before. Later calls reject with ClosedError. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#inOrder(() => this.#handle.close());
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  async #fill(columns: OperationColumns, operations: readonly IpvsOperation[]): Promise<void> {
+    let row = 0;
+    const path = (): string => `operations[${String(row)}]`;
+    for (const operation of operations) {
+      if (row > 0 && row % SLICE === 0) await yieldToEventLoop();
+      if (typeof (operation as unknown) !== 'object' || (operation as unknown) === null)
+        throw new TypeError(`${path()}: expected an object`);
+      columns.put(row, operation, path);
+      row++;
+    }
+  }
+
+  /** Runs `prepare` at once and `submit` when it is done and every earlier call was submitted. */
+  async #inOrder<T>(submit: () => Promise<T>, prepare?: () => Promise<void>): Promise<T> {
+    const before = this.#turn;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#turn = promise;
+    let answer: Promise<T>;
+    try {
+      await prepare?.();
+      await before;
+      answer = submit();
+    } finally {
+      // Also after a refused argument: later calls still wait for the earlier ones.
+      void before.then(() => {
+        resolve(undefined);
+      });
+    }
+    return answer;
+  }
+}
