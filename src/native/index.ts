@@ -2,6 +2,8 @@
 export { Netns } from './netns.ts';
 export type { OpenOptions } from './netns.ts';
 export * from './errors.ts';
+export { Ipvs } from './ipvs.ts';
+export { destinationIdAt, destinationKey, serviceIdAt, serviceKey, toObjects } from './ipvs-columns.ts';
 export type * from './ipvs-types.ts';
 export type * from './link-types.ts';
 export type * from './nftables-types.ts';

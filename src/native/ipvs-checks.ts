@@ -19,6 +19,9 @@ function checkInteger(value: number, low: number, high: number, field: Path): vo
   throw new RangeError(`${field()}: expected an integer from ${String(low)} to ${String(high)}, got ${String(value)}`);
 }
 
+/** Array.isArray() that does not narrow: the type says array, the caller may not. */
+export const isArray: (value: unknown) => boolean = Array.isArray;
+
 function checkObject(value: unknown, field: Path): void {
   if (typeof value !== 'object' || value === null) throw new TypeError(`${field()}: expected an object, got ${show(value)}`);
 }
@@ -62,7 +65,7 @@ export function checkServiceSpec(spec: ServiceSpec, full: number, path: Path): v
   checkObject(spec, () => `${path()}.spec`);
   checkName(spec.scheduler, () => `${path()}.spec.scheduler`);
   if (spec.schedulerFlags !== undefined) {
-    if (!Array.isArray(spec.schedulerFlags as unknown)) throw new TypeError(`${path()}.spec.schedulerFlags: expected an array`);
+    if (!isArray(spec.schedulerFlags)) throw new TypeError(`${path()}.spec.schedulerFlags: expected an array`);
     spec.schedulerFlags.forEach((flag, i) => {
       checkInteger(flag, 1, 3, () => `${path()}.spec.schedulerFlags[${String(i)}]`);
     });

@@ -4,7 +4,7 @@ import { canonicalAddress } from './address-bytes.ts';
 import { KernelError } from './errors.ts';
 import { OperationColumns, cutSnapshot } from './ipvs-blocks.ts';
 import type { SnapshotBlock } from './ipvs-blocks.ts';
-import { checkDaemon, checkRole, checkTimeouts } from './ipvs-checks.ts';
+import { checkDaemon, checkRole, checkTimeouts, isArray } from './ipvs-checks.ts';
 import { destinationKey, serviceKey, toObjects } from './ipvs-columns.ts';
 import type {
   ApplyResult,
@@ -203,7 +203,7 @@ export class Ipvs implements IpvsPort {
    * rejection is of the transport: what took effect is unknown, read the table again.
    */
   async apply(operations: readonly IpvsOperation[]): Promise<ApplyResult<IpvsOperation>> {
-    if (!Array.isArray(operations as unknown)) throw new TypeError('operations: expected an array');
+    if (!isArray(operations)) throw new TypeError('operations: expected an array');
     const list = [...operations];
     if (list.length === 0) return { applied: 0, failed: [] };
     const columns = new OperationColumns(list.length);
