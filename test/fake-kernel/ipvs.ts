@@ -1,0 +1,171 @@
+/** IPVS in memory, as strict as ip_vs_ctl.c; errno per operation as observed on Linux 6.1. */
+import { KernelError } from '../../src/native/errors.ts';
+import { destinationKey, NO_STATISTICS, serviceKey, snapshotFromObjects } from '../../src/native/ipvs-columns.ts';
+import type {
+  ApplyResult,
+  Destination,
+  DestinationId,
+  DestinationSpec,
+  Failure,
+  IpvsInfo,
+  IpvsOperation,
+  IpvsPort,
+  IpvsSnapshot,
+  Service,
+  ServiceId,
+  ServiceSpec,
+} from '../../src/native/ipvs-types.ts';
+import { kernelError } from './errors.ts';
+import type { Faults } from './faults.ts';
+import type { Journal } from './journal.ts';
+
+const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'lblc', 'lblcr', 'dh', 'sh', 'mh', 'sed', 'nq', 'fo', 'ovf', 'twos'];
+
+interface Held {
+  readonly id: ServiceId;
+  spec: ServiceSpec;
+  readonly destinations: Map<string, Destination>;
+}
+
+function subjectOf(operation: IpvsOperation): string {
+  const service = serviceKey(operation.service);
+  return 'destination' in operation ? `${service} -> ${destinationKey(operation.destination)}` : service;
+}
+
+/** ip_vs_new_dest() takes local and unicast addresses only. */
+function isUnicast(address: string): boolean {
+  if (address.includes(':')) return !address.startsWith('ff') && address !== '::';
+  const first = Number(address.split('.')[0]);
+  return first > 0 && first < 224;
+}
+
+export class FakeIpvs implements IpvsPort {
+  readonly #services = new Map<string, Held>();
+  readonly #faults: Faults;
+  readonly #journal: Journal;
+
+  constructor(faults: Faults, journal: Journal) {
+    this.#faults = faults;
+    this.#journal = journal;
+  }
+
+  /** Everything it holds, in a stable order. */
+  services(): Service[] {
+    return [...this.#services.values()].map(({ id, spec, destinations }) => ({
+      id,
+      spec,
+      statistics: NO_STATISTICS,
+      // list_add(&dest->n_list, &svc->destinations): the newest is listed first.
+      destinations: [...destinations.values()].reverse(),
+    }));
+  }
+
+  /** Connections that a destination has, for tests of what an edit keeps. */
+  setConnections(service: string, destination: string, active: number): void {
+    const held = this.#services.get(service)?.destinations;
+    const found = held?.get(destination);
+    if (held === undefined || found === undefined) throw new Error(`no destination ${service} ${destination}`);
+    held.set(destination, { ...found, activeConnections: active });
+  }
+
+  info(): Promise<IpvsInfo> {
+    return this.#reading('ipvs.info', () => ({ version: '1.2.1', connectionTableSize: 4096 }));
+  }
+
+  snapshot(): Promise<IpvsSnapshot> {
+    return this.#reading('ipvs.snapshot', () => snapshotFromObjects(this.services()));
+  }
+
+  async apply(operations: readonly IpvsOperation[]): Promise<ApplyResult<IpvsOperation>> {
+    await Promise.resolve();
+    this.#faults.throwNext('ipvs.apply', `${operations.length} operations`);
+    const failed: Failure<IpvsOperation>[] = [];
+    for (const [index, operation] of operations.entries()) {
+      const error = this.#try(operation, index);
+      this.#journal.write(`ipvs.${operation.op}`, subjectOf(operation), error?.code);
+      if (error !== undefined) failed.push({ index, operation, error });
+    }
+    return { applied: operations.length - failed.length, failed };
+  }
+
+  async #reading<Result>(op: string, read: () => Result): Promise<Result> {
+    await Promise.resolve();
+    this.#journal.read();
+    this.#faults.throwNext(op, 'ipvs');
+    return read();
+  }
+
+  #try(operation: IpvsOperation, index: number): KernelError | undefined {
+    const op = `ipvs.${operation.op}`;
+    const subject = subjectOf(operation);
+    const injected = this.#faults.next(op, subject, index);
+    if (injected !== undefined) {
+      if (injected instanceof KernelError) return injected;
+      throw injected;
+    }
+    const code = this.#apply(operation);
+    return code === undefined ? undefined : kernelError(op, subject, code, index);
+  }
+
+  /** The errno name, or undefined when it took effect. */
+  #apply(operation: IpvsOperation): string | undefined {
+    const key = serviceKey(operation.service);
+    const held = this.#services.get(key);
+    switch (operation.op) {
+      case 'addService':
+        if (held !== undefined) return 'EEXIST';
+        if (!SCHEDULERS.includes(operation.spec.scheduler)) return 'ENOENT';
+        this.#services.set(key, { id: operation.service, spec: operation.spec, destinations: new Map() });
+        return undefined;
+      case 'setService':
+        if (held === undefined) return 'ESRCH';
+        if (!SCHEDULERS.includes(operation.spec.scheduler)) return 'ENOENT';
+        held.spec = operation.spec;
+        return undefined;
+      case 'deleteService':
+        return this.#services.delete(key) ? undefined : 'ESRCH';
+      case 'addDestination':
+        return held === undefined ? 'ESRCH' : add(held, operation.destination, operation.spec);
+      case 'setDestination':
+        return held === undefined ? 'ESRCH' : edit(held, operation.destination, operation.spec);
+      case 'deleteDestination':
+        if (held === undefined) return 'ESRCH';
+        return held.destinations.delete(destinationKey(operation.destination)) ? undefined : 'ENOENT';
+    }
+  }
+}
+
+/** ip_vs_add_dest() and ip_vs_edit_dest() begin with these. */
+function refuse(spec: DestinationSpec): string | undefined {
+  if (spec.weight < 0) return 'ERANGE';
+  if ((spec.lowerThreshold ?? 0) > (spec.upperThreshold ?? 0)) return 'ERANGE';
+  if (spec.tunnel?.type === 'gue' && (spec.tunnel.port ?? 0) === 0) return 'EINVAL';
+  return undefined;
+}
+
+function add(held: Held, id: DestinationId, spec: DestinationSpec): string | undefined {
+  const refused = refuse(spec);
+  if (refused !== undefined) return refused;
+  const key = destinationKey(id);
+  if (held.destinations.has(key)) return 'EEXIST';
+  if (!isUnicast(id.address)) return 'EINVAL';
+  held.destinations.set(key, {
+    id,
+    spec,
+    activeConnections: 0,
+    inactiveConnections: 0,
+    persistentConnections: 0,
+    statistics: NO_STATISTICS,
+  });
+  return undefined;
+}
+
+function edit(held: Held, id: DestinationId, spec: DestinationSpec): string | undefined {
+  const refused = refuse(spec);
+  if (refused !== undefined) return refused;
+  const key = destinationKey(id);
+  const found = held.destinations.get(key);
+  if (found === undefined) return 'ENOENT';
+  held.destinations.set(key, { ...found, spec });
+  return undefined;
+}
