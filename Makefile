@@ -77,7 +77,9 @@ fmt: deps ## format everything
 vm: $(NODE) ## a shell on a kernel with IPVS
 	@test/vm/run --interactive
 vm-run: $(NODE) ## run CMD='...' on a kernel with IPVS
-	@test/vm/run -- "$(or $(CMD),$(error CMD is empty: make vm-run CMD='ipvsadm -Ln'))"
+	@: $(if $(CMD),,$(error CMD is empty: make vm-run CMD='ipvsadm -Ln'))
+	@test/vm/run -- "$$VM_COMMAND"
+vm-run: export VM_COMMAND = $(value CMD)
 
 .PHONY: clean
 clean: ## remove what was built here (the download cache stays)
