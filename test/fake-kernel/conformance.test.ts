@@ -1,0 +1,27 @@
+import { suite, test } from 'node:test';
+import { ipvsCases } from '../conformance/ipvs.ts';
+import { addressCases, deviceCases } from '../conformance/links.ts';
+import { nftablesCases } from '../conformance/nftables.ts';
+import { FakeKernel } from './kernel.ts';
+
+suite('conformance of the fake: IPVS', () => {
+  for (const { name, run } of ipvsCases) test(name, () => run(new FakeKernel().ipvs));
+});
+
+suite('conformance of the fake: nftables', () => {
+  for (const { name, run } of nftablesCases) test(name, () => run(new FakeKernel().nftables));
+});
+
+suite('conformance of the fake: addresses', () => {
+  for (const { name, run } of addressCases) {
+    test(name, async () => {
+      const { links } = new FakeKernel();
+      links.applyAsOther([{ op: 'addDummy', name: 'ravel0', up: true }]);
+      await run(links);
+    });
+  }
+});
+
+suite('conformance of the fake: devices', () => {
+  for (const { name, run } of deviceCases) test(name, () => run(new FakeKernel().links));
+});
