@@ -1,81 +1,57 @@
 /** VIPs as addresses of the VIP device, and the device itself. */
+import { diffAddresses, ownsLink, placedAddresses, type AddressPlan } from '../diff/addresses.ts';
 import type { Address } from '../model/cluster.ts';
-import { KernelError, UnsupportedError } from '../native/errors.ts';
 import type { InterfaceAddress, Link, LinkOperation, LinksPort } from '../native/link-types.ts';
 import { failureOf, nothingDone, type DriverFailure, type DriverOutcome } from './outcome.ts';
-import { addressProtocol, ownsAddress, ownsDevice } from './ownership.ts';
+import { addressProtocol } from './ownership.ts';
 
-/** What the kernel holds of devices and addresses, as far as the agent cares. */
+/** What the kernel holds of devices and addresses. */
 export interface ObservedAddresses {
+  readonly links: readonly Link[];
+  readonly addresses: readonly InterfaceAddress[];
+  /** The VIP device, where there is one. */
   readonly device: Link | undefined;
-  readonly deviceIsOurs: boolean;
-  /** Ours on the VIP device, with the prefix they have there. */
-  readonly placed: ReadonlyMap<Address, number>;
-  /** All devices by name: hardware addresses, and whether they are up. */
-  readonly links: ReadonlyMap<string, Link>;
+  /** Addresses on it that are ours. */
+  readonly placed: ReadonlySet<Address>;
 }
 
-const hostPrefix = (address: Address): number => (address.includes(':') ? 128 : 32);
+/** Operations in one batch at most: others wait for the kernel's rtnl lock meanwhile. */
+const batchSize = 500;
 
-export function observed(links: readonly Link[], addresses: readonly InterfaceAddress[], vipInterface: string): ObservedAddresses {
-  const device = links.find(({ name }) => name === vipInterface);
-  const deviceIsOurs = device !== undefined && ownsDevice(device, vipInterface);
-  const ours = addresses.filter((address) => address.interfaceIndex === device?.index && ownsAddress(address, deviceIsOurs));
-  return {
-    device,
-    deviceIsOurs,
-    placed: new Map(ours.map(({ address, prefix }) => [address, prefix])),
-    links: new Map(links.map((link) => [link.name, link])),
-  };
+function subjectOf(operation: LinkOperation): string {
+  if ('address' in operation) return `${operation.address}/${operation.prefix} on ${operation.interface}`;
+  return 'name' in operation ? operation.name : operation.destination;
 }
 
-/** The device as it must be: there, up, and mute (NOARP: it never resolves and never announces). */
-function deviceOperations({ device, deviceIsOurs }: ObservedAddresses, vipInterface: string): LinkOperation[] {
-  if (device === undefined) return [{ op: 'addDummy', name: vipInterface, noArp: true, up: true }];
-  if (!deviceIsOurs || (device.up && device.noArp)) return [];
-  return [{ op: 'setLink', name: vipInterface, up: true, noArp: true }];
-}
-
-function addOperation(address: Address, vipInterface: string): LinkOperation {
-  const base = { op: 'addAddress', interface: vipInterface, address, prefix: hostPrefix(address), protocol: addressProtocol } as const;
-  // Deprecated (preferred lifetime 0): never chosen as a source address. IPv4 has no such choice for a /32.
-  return address.includes(':') ? { ...base, noPrefixRoute: true, noDad: true, preferredSeconds: 0 } : { ...base, noPrefixRoute: true };
-}
-
-/** What makes the VIPs present; run before anything that needs them. */
-export function planUp(desired: Iterable<Address>, state: ObservedAddresses, vipInterface: string): LinkOperation[] {
-  const missing = [...desired].filter((address) => state.placed.get(address) !== hostPrefix(address));
-  if (missing.length === 0 && state.device === undefined) return [];
-  return [...deviceOperations(state, vipInterface), ...missing.map((address) => addOperation(address, vipInterface))];
-}
-
-/** What removes VIPs that are no longer wanted; run after everything that used them is gone. */
-export function planDown(desired: ReadonlySet<Address>, state: ObservedAddresses, vipInterface: string): LinkOperation[] {
-  return [...state.placed]
-    .filter(([address, prefix]) => !desired.has(address) || prefix !== hostPrefix(address))
-    .map(([address, prefix]) => ({ op: 'deleteAddress', interface: vipInterface, address, prefix }));
-}
-
-const subjectOf = (operation: LinkOperation): string =>
-  'address' in operation ? `${operation.address}/${operation.prefix}` : 'name' in operation ? operation.name : operation.destination;
-
-/** Knows what is placed; writes only the difference. */
+/** Knows what is placed until it is in doubt; writes only the difference. */
 export class AddressDriver {
   readonly #links: Pick<LinksPort, 'links' | 'addresses' | 'apply'>;
   readonly vipInterface: string;
   #state: ObservedAddresses | undefined;
+  #deviceIndex: number | undefined;
+  #macs: ReadonlySet<string> = new Set();
 
   constructor(links: Pick<LinksPort, 'links' | 'addresses' | 'apply'>, vipInterface: string) {
     this.#links = links;
     this.vipInterface = vipInterface;
   }
 
-  /** What was last observed and since then changed by us; undefined when it cannot be relied on. */
+  /** As last read; undefined when it cannot be relied on. */
   get state(): ObservedAddresses | undefined {
     return this.#state;
   }
 
-  /** The next pass reads everything again. */
+  /** Index of the VIP device when it was last seen: what events about it carry. */
+  get deviceIndex(): number | undefined {
+    return this.#deviceIndex;
+  }
+
+  /** Hardware addresses of this machine, as last seen. */
+  get macs(): ReadonlySet<string> {
+    return this.#macs;
+  }
+
+  /** The next {@link observe} reads the kernel. */
   forget(): void {
     this.#state = undefined;
   }
@@ -83,56 +59,44 @@ export class AddressDriver {
   async observe(): Promise<ObservedAddresses> {
     if (this.#state !== undefined) return this.#state;
     const [links, addresses] = await Promise.all([this.#links.links(), this.#links.addresses()]);
-    this.#state = observed(links, addresses, this.vipInterface);
+    const device = links.find(({ name }) => name === this.vipInterface);
+    const placed = new Set(placedAddresses(device, addresses, addressProtocol).map(({ address }) => address));
+    this.#deviceIndex = device?.index;
+    this.#macs = new Set(links.map(({ mac }) => mac));
+    this.#state = { links, addresses, device, placed };
     return this.#state;
   }
 
-  async raise(desired: readonly Address[]): Promise<DriverOutcome> {
-    return this.#apply(planUp(desired, await this.observe(), this.vipInterface));
-  }
-
-  async lower(desired: ReadonlySet<Address>): Promise<DriverOutcome> {
-    return this.#apply(planDown(desired, await this.observe(), this.vipInterface));
-  }
-
-  /** Removes all of ours, and the device when it is ours. */
-  async cleanupOperations(): Promise<LinkOperation[]> {
+  /** `addresses` are to be placed, all others of ours to go. */
+  async plan(addresses: readonly Address[]): Promise<AddressPlan> {
     const state = await this.observe();
-    // The kernel drops the addresses of a device with it.
-    if (state.deviceIsOurs) return [{ op: 'deleteLink', name: this.vipInterface }];
-    return planDown(new Set(), state, this.vipInterface);
+    const wanted = { name: this.vipInterface, addresses, protocol: addressProtocol, borrow: true };
+    // A device is made when there is something to put on it.
+    if (state.device === undefined && addresses.length === 0) return { up: [], down: [], conflict: undefined };
+    return diffAddresses(wanted, state.links, state.addresses);
+  }
+
+  /** Removes all of ours, and the device when it is ours: the kernel drops the addresses with it. */
+  async cleanupOperations(): Promise<readonly LinkOperation[]> {
+    const { device } = await this.observe();
+    if (device !== undefined && ownsLink(device)) return [{ op: 'deleteLink', name: this.vipInterface }];
+    return (await this.plan([])).down;
   }
 
   async apply(operations: readonly LinkOperation[]): Promise<DriverOutcome> {
-    return this.#apply(operations);
-  }
-
-  async #apply(operations: readonly LinkOperation[]): Promise<DriverOutcome> {
     if (operations.length === 0) return nothingDone;
-    try {
-      const result = await this.#links.apply(operations);
-      const failures = result.failed.map(({ operation, error }): DriverFailure => {
+    const failures: DriverFailure[] = [];
+    let written = 0;
+    this.forget();
+    for (let from = 0; from < operations.length; from += batchSize) {
+      const batch = operations.slice(from, from + batchSize);
+      const result = await this.#links.apply(batch);
+      written += batch.length - result.failed.length;
+      for (const { operation, error } of result.failed) {
         const about = 'address' in operation ? { address: operation.address } : {};
-        return failureOf(error, `links.${operation.op}`, subjectOf(operation), about);
-      });
-      if (failures.length > 0 || operations.some(({ op }) => op !== 'addAddress' && op !== 'deleteAddress')) this.forget();
-      else this.#note(operations);
-      return { written: operations.length - failures.length, failures };
-    } catch (error) {
-      this.forget();
-      if (!(error instanceof KernelError) && !(error instanceof UnsupportedError)) throw error;
-      return { written: 0, failures: [failureOf(error, 'links.apply', this.vipInterface)] };
+        failures.push(failureOf(error, `links.${operation.op}`, subjectOf(operation), about));
+      }
     }
-  }
-
-  /** Keeps the picture true without reading it again. */
-  #note(operations: readonly LinkOperation[]): void {
-    if (this.#state === undefined) return;
-    const placed = new Map(this.#state.placed);
-    for (const operation of operations) {
-      if (operation.op === 'addAddress') placed.set(operation.address, operation.prefix);
-      if (operation.op === 'deleteAddress') placed.delete(operation.address);
-    }
-    this.#state = { ...this.#state, placed };
+    return { written, failures };
   }
 }

@@ -51,8 +51,18 @@ export class IpvsDriver {
     return this.#foreign;
   }
 
+  /** Virtual services of ours, as far as known. */
+  get size(): number {
+    return this.#known?.size ?? 0;
+  }
+
   forget(): void {
     this.#known = undefined;
+  }
+
+  /** These were not written as planned: they are looked at again in the next full pass. */
+  doubt(keys: Iterable<VirtualServiceKey>): void {
+    for (const key of keys) this.#doubtful.add(key);
   }
 
   /** In the kernel as last asked for. */
@@ -86,7 +96,11 @@ export class IpvsDriver {
   }
 
   /** Applies a plan of {@link plan} or {@link planKeys}; `keys` are what the plan was about, absent for all. */
-  async apply(target: IpvsTarget, plan: Pick<IpvsPlan, 'operations' | 'foreign'>, keys?: ReadonlySet<VirtualServiceKey>): Promise<DriverOutcome> {
+  async apply(
+    target: IpvsTarget,
+    plan: Pick<IpvsPlan, 'operations' | 'foreign'>,
+    keys?: ReadonlySet<VirtualServiceKey>,
+  ): Promise<DriverOutcome> {
     const { written, failures, failed } = await this.#write(plan.operations);
     if (keys === undefined) {
       this.#foreign = plan.foreign;

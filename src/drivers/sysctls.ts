@@ -1,6 +1,6 @@
 /** Kernel settings: only what is needed, only on the interfaces in use, never without a way back. */
 import type { JournalEntry, SysctlJournal } from './journal.ts';
-import { failureOf, type DriverFailure, type DriverOutcome } from './outcome.ts';
+import { failureOf, nothingDone, type DriverFailure, type DriverOutcome } from './outcome.ts';
 import { sysctlCommand, type SysctlPort } from './proc-sysctls.ts';
 
 /** A setting that must have an effect. */
@@ -93,8 +93,12 @@ export class SysctlDriver {
       }
     }
     const wanted = new Set(requirements.map(({ key }) => key));
-    const restore = await this.#planRestore((key) => !wanted.has(key));
-    return { operations: [...operations, ...restore.operations], failures };
+    try {
+      operations.push(...(await this.#planRestore((key) => !wanted.has(key))));
+    } catch (error) {
+      failures.push(failureOf(error, 'sysctl.journal', this.#journal.path));
+    }
+    return { operations, failures };
   }
 
   async #planOne({ key, all, accepts, value, why }: SysctlRequirement): Promise<SysctlOperation | undefined> {
@@ -110,46 +114,54 @@ export class SysctlDriver {
   }
 
   /** What puts journalled settings back; those that someone else changed since are left alone. */
-  async #planRestore(which: (key: string) => boolean): Promise<{ operations: SysctlOperation[]; leave: string[] }> {
+  async #planRestore(which: (key: string) => boolean): Promise<SysctlOperation[]> {
     const operations: SysctlOperation[] = [];
-    const leave: string[] = [];
     for (const [key, { before, after }] of await this.#journal.load()) {
-      if (!which(key)) continue;
-      const current = await this.#port.read(key);
-      if (current === after && before !== after) operations.push({ key, from: after, to: before });
-      else leave.push(key);
+      if (which(key) && before !== after && (await this.#port.read(key)) === after) operations.push({ key, from: after, to: before });
     }
-    return { operations, leave };
+    return operations;
   }
 
   /** All of ours put back, nothing else. */
   async cleanupOperations(): Promise<SysctlOperation[]> {
-    return (await this.#planRestore(() => true)).operations;
+    return this.#planRestore(() => true);
   }
 
   /** Journals first, then writes; a journal that cannot be written means that nothing is. */
   async apply(operations: readonly SysctlOperation[]): Promise<DriverOutcome> {
-    if (operations.length === 0) return { written: 0, failures: [] };
-    const entries = new Map<string, JournalEntry>(await this.#journal.load());
-    const restored: string[] = [];
+    if (operations.length === 0) return nothingDone;
+    const failures: DriverFailure[] = [];
+    let written = 0;
+    try {
+      const entries = new Map<string, JournalEntry>(await this.#journal.load());
+      const restored = this.#note(entries, operations);
+      await this.#journal.save(entries);
+      for (const { key, to } of operations) {
+        try {
+          await this.#port.write(key, to);
+          written += 1;
+          if (restored.has(key)) entries.delete(key);
+        } catch (error) {
+          failures.push(failureOf(error, 'sysctl.write', key));
+        }
+      }
+      if (restored.size > 0) await this.#journal.save(entries);
+    } catch (error) {
+      failures.push(failureOf(error, 'sysctl.journal', this.#journal.path));
+    }
+    return { written, failures };
+  }
+
+  /** Enters what is about to change; returns the settings that get their old value back. */
+  #note(entries: Map<string, JournalEntry>, operations: readonly SysctlOperation[]): Set<string> {
+    const restored = new Set<string>();
     for (const { key, from, to } of operations) {
       const known = entries.get(key);
-      if (known?.before === to && known.after === from) restored.push(key);
+      if (known?.before === to && known.after === from) restored.add(key);
       // A value found when we already had changed the setting is not the old one.
       else entries.set(key, { before: known?.before ?? from, after: to });
     }
-    await this.#journal.save(entries);
-    const failures: DriverFailure[] = [];
-    for (const { key, to } of operations) {
-      try {
-        await this.#port.write(key, to);
-        if (restored.includes(key)) entries.delete(key);
-      } catch (error) {
-        failures.push(failureOf(error, 'sysctl.write', key));
-      }
-    }
-    if (restored.length > 0) await this.#journal.save(entries);
-    return { written: operations.length - failures.length, failures };
+    return restored;
   }
 
   /** After {@link cleanupOperations} were applied: forgets what others took over. */

@@ -1,0 +1,53 @@
+import type { SysctlJournal } from '../drivers/journal.ts';
+import type { Kernel } from '../drivers/kernel.ts';
+import type { AddressDriver } from '../drivers/addresses.ts';
+import type { Address } from '../model/cluster.ts';
+import type { Clock, Random } from '../model/clock.ts';
+import type { Log } from '../observe/log.ts';
+import { keepListening, linkJudge } from '../reconcile/drift.ts';
+import type { Plane } from '../reconcile/plane.ts';
+import type { AgentOptions } from './options.ts';
+
+/** What a mode is put together from. */
+export interface Parts {
+  readonly kernel: Kernel;
+  readonly journal: SysctlJournal;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** Runs until the signal aborts. */
+export type Listener = (signal: AbortSignal) => Promise<void>;
+
+export interface Composition {
+  readonly plane: Plane;
+  /** What to listen to while the agent runs. `doubt` asks the loop to read the kernel again. */
+  readonly listeners: (doubt: (cause: string) => void) => readonly Listener[];
+  /** Ends what the mode does by itself between passes. */
+  readonly stop: () => void;
+}
+
+/** Devices and addresses, for every mode. */
+export function linkListener(
+  { kernel, clock, random, log }: Parts,
+  options: AgentOptions,
+  addresses: AddressDriver,
+  hooks: { wants: (address: Address) => boolean; doubt: (cause: string) => void; onLinkUp: () => void },
+): Listener {
+  const onEvent = linkJudge({
+    ...{ vipInterface: options.vipInterface, interface: options.interface, vipIndex: () => addresses.deviceIndex },
+    ...hooks,
+  });
+  return (signal) =>
+    keepListening(
+      {
+        name: 'rtnetlink events',
+        open: () => kernel.links.watch(['link', 'address'], { signal }),
+        onEvent,
+        onGap: () => hooks.doubt('rtnetlink events were interrupted'),
+        ...{ clock, random, log },
+      },
+      signal,
+    );
+}

@@ -1,0 +1,56 @@
+import { ArpAnnouncer } from '../announce/arp.ts';
+import { conflictJudge } from '../announce/conflicts.ts';
+import { AddressDriver } from '../drivers/addresses.ts';
+import { IpvsDriver } from '../drivers/ipvs.ts';
+import { ipvsRequirements, SysctlDriver } from '../drivers/sysctls.ts';
+import { errorFields } from '../observe/log.ts';
+import { DirectorPlane } from '../reconcile/director.ts';
+import { keepListening } from '../reconcile/drift.ts';
+import { linkListener, type Composition, type Listener, type Parts } from './composition.ts';
+import type { AgentOptions } from './options.ts';
+
+/** IPVS, VIP addresses, gratuitous ARP. */
+export function director(options: AgentOptions, parts: Parts): Composition {
+  const { kernel, journal, clock, random, log } = parts;
+  const addresses = new AddressDriver(kernel.links, options.vipInterface);
+  const announcer = new ArpAnnouncer({
+    ...{ port: kernel.arp, interface: options.interface, clock, random },
+    ...{ refreshMilliseconds: options.arpRefreshMilliseconds, framesPerSecond: options.arpFramesPerSecond },
+    onAnnounced: (vips) => log.info('announced', { vips: vips.length, first: vips[0], interface: options.interface }),
+    onFailure: (error, vips) => log.warn('announcing failed', { ...errorFields(error), vips: vips.length }),
+  });
+  const plane = new DirectorPlane({
+    ...{ ipvs: new IpvsDriver(kernel.ipvs), addresses, announcer, interface: options.interface, guard: options.guard },
+    sysctls: new SysctlDriver(kernel.sysctls, journal),
+    settings: ipvsRequirements(options.ipvsSysctls),
+    desired: { ignoreCordon: options.ignoreCordon, weightOverride: options.weightOverride },
+  });
+  const onPacket = conflictJudge({
+    holds: (address) => announcer.has(address),
+    isOwnMac: (mac) => addresses.macs.has(mac),
+    onConflict: (vip, mac) => {
+      announcer.conflict(vip, mac);
+      log.warn('another host claims a VIP', { reason: 'AddressConflict', vip, mac, interface: options.interface });
+    },
+    onOverrun: () => log.warn('ARP packets were lost; a conflict may have been missed', { interface: options.interface }),
+  });
+  const conflicts: Listener = (signal) =>
+    keepListening(
+      {
+        name: 'ARP on the segment',
+        open: () => kernel.arp.watch(options.interface, { signal }),
+        onEvent: onPacket,
+        onGap: () => log.info('listening for ARP again', { interface: options.interface }),
+        ...{ clock, random, log },
+      },
+      signal,
+    );
+  return {
+    plane,
+    listeners: (doubt) => [
+      linkListener(parts, options, addresses, { wants: (vip) => plane.wants(vip), doubt, onLinkUp: () => announcer.announceAgain() }),
+      conflicts,
+    ],
+    stop: () => announcer.stop(),
+  };
+}

@@ -1,0 +1,28 @@
+/** Everything that can be chosen about an agent, already validated. */
+import type { MasqueradePolicy } from '../desired/types.ts';
+import type { GuardOptions } from '../reconcile/guard.ts';
+
+export type Mode = 'director' | 'realserver';
+
+export interface AgentOptions {
+  readonly mode: Mode;
+  /** Name of this node in the cluster. */
+  readonly nodeName: string;
+  /** Interface that faces the segment. */
+  readonly interface: string;
+  /** Device that holds the VIPs. */
+  readonly vipInterface: string;
+  /** Cluster file. */
+  readonly sourceFile: string;
+  /** Folder of the status socket and of the sysctl journal. */
+  readonly stateDirectory: string;
+  readonly auditMilliseconds: number;
+  readonly arpRefreshMilliseconds: number;
+  readonly arpFramesPerSecond: number;
+  readonly guard: GuardOptions;
+  readonly weightOverride: boolean;
+  readonly ignoreCordon: boolean;
+  readonly masquerade: MasqueradePolicy;
+  /** Settings below net/ipv4/vs. */
+  readonly ipvsSysctls: ReadonlyMap<string, string>;
+}

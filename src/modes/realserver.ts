@@ -1,0 +1,44 @@
+import { AddressDriver } from '../drivers/addresses.ts';
+import { NatDriver } from '../drivers/nat.ts';
+import { SysctlDriver } from '../drivers/sysctls.ts';
+import { keepListening, nftJudge } from '../reconcile/drift.ts';
+import { RealserverPlane } from '../reconcile/realserver.ts';
+import { linkListener, type Composition, type Listener, type Parts } from './composition.ts';
+import type { AgentOptions } from './options.ts';
+
+/** VIP addresses that never answer ARP, and nat rules to local pods. */
+export function realserver(options: AgentOptions, parts: Parts): Composition {
+  const { kernel, journal, clock, random, log } = parts;
+  const addresses = new AddressDriver(kernel.links, options.vipInterface);
+  const nat = new NatDriver(kernel.nftables);
+  const plane = new RealserverPlane({
+    ...{ nat, addresses, interface: options.interface, node: options.nodeName, masquerade: options.masquerade, guard: options.guard },
+    sysctls: new SysctlDriver(kernel.sysctls, journal),
+  });
+  const rules = (doubt: (cause: string) => void): Listener => {
+    const judge = () => nftJudge({ commits: () => nat.commits, doubt });
+    let onEvent = judge();
+    return (signal) =>
+      keepListening(
+        {
+          name: 'nftables events',
+          open: () => {
+            onEvent = judge();
+            return kernel.nftables.watch({ signal });
+          },
+          onEvent: (event) => onEvent(event),
+          onGap: () => doubt('nftables events were interrupted'),
+          ...{ clock, random, log },
+        },
+        signal,
+      );
+  };
+  return {
+    plane,
+    listeners: (doubt) => [
+      linkListener(parts, options, addresses, { wants: (vip) => plane.wants(vip), doubt, onLinkUp: () => {} }),
+      rules(doubt),
+    ],
+    stop: () => {},
+  };
+}

@@ -1,0 +1,221 @@
+/**
+ * One pass of a director. Per VIP, on the way up: address, IPVS, announcement; on the way down the
+ * reverse. Everything is read and planned before anything is written, so that a machine that cannot
+ * be read is left as it is.
+ */
+import type { ArpAnnouncer } from '../announce/arp.ts';
+import type { DirectorOptions } from '../desired/director.ts';
+import { familyOf } from '../desired/eligibility.ts';
+import type { IpvsOwnership, IpvsPlan } from '../diff/ipvs.ts';
+import type { AddressDriver } from '../drivers/addresses.ts';
+import { addressOf, type IpvsDriver } from '../drivers/ipvs.ts';
+import { merge, type DriverOutcome } from '../drivers/outcome.ts';
+import type { SysctlDriver, SysctlRequirement } from '../drivers/sysctls.ts';
+import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
+import { describeIpvs, describeLink, describeSysctl } from './describe.ts';
+import { DirectorTarget } from './director-target.ts';
+import type { Work } from './gate.ts';
+import { guardRemovals, type GuardOptions, type Held } from './guard.ts';
+import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type Preview, type VipStatus } from './plane.ts';
+
+export interface DirectorPlaneOptions {
+  readonly ipvs: IpvsDriver;
+  readonly addresses: AddressDriver;
+  readonly sysctls: SysctlDriver;
+  readonly settings: readonly SysctlRequirement[];
+  readonly announcer: ArpAnnouncer;
+  /** Where the VIPs are announced. */
+  readonly interface: string;
+  readonly desired: DirectorOptions;
+  readonly guard: GuardOptions;
+}
+
+type Keys = ReadonlySet<VirtualServiceKey>;
+
+/** Virtual services that a plan takes away for good. */
+function removals({ operations }: Pick<IpvsPlan, 'operations'>): Set<VirtualServiceKey> {
+  const keys = new Set<VirtualServiceKey>();
+  for (const { operation, key } of operations) {
+    if (operation.op === 'deleteService') keys.add(key);
+    if (operation.op === 'addService') keys.delete(key);
+  }
+  return keys;
+}
+
+const addressesOf = (plan: Pick<IpvsPlan, 'operations'>, keys: Keys): Set<Address> =>
+  new Set(plan.operations.filter(({ key }) => keys.has(key)).flatMap(({ operation }) => addressOf(operation) ?? []));
+
+export class DirectorPlane implements Plane {
+  readonly #options: DirectorPlaneOptions;
+  readonly #target: DirectorTarget;
+  #state: ClusterState | undefined;
+  #held: Held | undefined;
+  #addresses: ReadonlySet<Address> = new Set();
+
+  constructor(options: DirectorPlaneOptions) {
+    this.#options = options;
+    this.#target = new DirectorTarget(options.desired);
+  }
+
+  forget(): void {
+    this.#options.ipvs.forget();
+    this.#options.addresses.forget();
+  }
+
+  /** Whether a VIP is to be on our device, as of the last pass. */
+  wants(address: Address): boolean {
+    return this.#addresses.has(address);
+  }
+
+  async pass(work: Work): Promise<PassOutcome> {
+    const { ipvs, addresses } = this.#options;
+    this.#state = work.state;
+    await this.#target.update(work);
+    const { change } = work;
+    if (change.all || addresses.state === undefined || !ipvs.knows(change.virtualServices)) return this.#passAll(work.state);
+    return this.#passKeys(work.state, change.virtualServices);
+  }
+
+  async #passAll(state: ClusterState): Promise<PassOutcome> {
+    const { ipvs, addresses, sysctls, settings } = this.#options;
+    const before = await addresses.observe();
+    const target = { services: this.#target.services, ownership: this.#ownership(state) };
+    const planned = await ipvs.plan(target);
+    const { plan, held, keptAddresses } = this.#guard(planned);
+    this.#held = held;
+    this.#addresses = new Set([...state.addresses, ...keptAddresses]);
+    const wanted = await addresses.plan([...this.#addresses]);
+    const tuning = await sysctls.plan(settings);
+
+    this.#withdraw(this.#options.announcer.addresses, keptAddresses);
+    const tuned = await sysctls.apply(tuning.operations);
+    const raised = await addresses.apply(wanted.up);
+    // What the kernel refused tells nothing of what it took: look again.
+    const placed = raised.failures.length === 0 ? new Set(state.addresses) : (await addresses.observe().catch(() => before)).placed;
+    const { possible, blocked } = split(plan, placed);
+    const programmed = await ipvs.apply(target, possible);
+    ipvs.doubt(blocked);
+    const stuck = new Set(programmed.failures.map(({ address }) => address));
+    const lowered = await addresses.apply(wanted.down.filter((operation) => !('address' in operation && stuck.has(operation.address))));
+    // Read again now, so that the next change of an endpoint need not.
+    const after = await addresses.observe();
+    this.#announce(this.#target.backed, placed);
+    const missing = missingInterface(this.#options.interface, after.links);
+    const outcomes: DriverOutcome[] = [tuned, raised, programmed, lowered, { written: 0, failures: [...tuning.failures, ...missing] }];
+    return { ...merge(outcomes), held, full: true };
+  }
+
+  /** The same order for a few virtual services; the set of VIPs does not change without a full pass. */
+  async #passKeys(state: ClusterState, keys: Keys): Promise<PassOutcome> {
+    const { ipvs, addresses } = this.#options;
+    const target = { services: this.#target.services, ownership: this.#ownership(state) };
+    const planned = ipvs.planKeys(target, keys);
+    const { plan, held, keptAddresses } = this.#guard(planned);
+    this.#held = held ?? this.#held;
+    const touched = new Set([...addressesOf(planned, keys), ...[...keys].flatMap((key) => state.virtualServices.get(key)?.address ?? [])]);
+    this.#withdraw(touched, keptAddresses);
+    const placed = addresses.state?.placed ?? new Set<Address>();
+    const { possible, blocked } = split(plan, placed);
+    const outcome = await ipvs.apply(target, possible, keys);
+    ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
+    this.#announce(touched, placed);
+    return { ...outcome, held: this.#held, full: false };
+  }
+
+  async preview(state: ClusterState): Promise<Preview> {
+    const { ipvs, addresses, sysctls, settings } = this.#options;
+    this.forget();
+    await this.#target.update({ state, change: { all: true } });
+    await addresses.observe();
+    const planned = await ipvs.plan({ services: this.#target.services, ownership: this.#ownership(state) });
+    const { plan, held, keptAddresses } = this.#guard(planned);
+    const { up, down } = await addresses.plan([...state.addresses, ...keptAddresses]);
+    const { operations } = await sysctls.plan(settings);
+    return {
+      changes: [
+        ...operations.map(describeSysctl),
+        ...up.map(describeLink),
+        ...plan.operations.map(({ operation }) => describeIpvs(operation)),
+        ...down.map(describeLink),
+      ],
+      held,
+    };
+  }
+
+  status(): PlaneStatus {
+    const state = this.#state;
+    const reasons = new Map(this.#target.reasons);
+    if (this.#held !== undefined) for (const key of this.#held.keys) reasons.set(key, { code: 'GuardHeld', message: this.#held.message });
+    const { foreign } = this.#options.ipvs;
+    for (const { key, message, adopted } of foreign) {
+      if (!adopted && state?.virtualServices.has(key) === true) reasons.set(key, { code: 'ForeignService', message });
+    }
+    const vips = (state?.addresses ?? []).map((address) => this.#vipStatus(address));
+    return { reasons, vips, foreign: foreign.map(({ key, message }) => ({ key, message })) };
+  }
+
+  #vipStatus(address: Address): VipStatus {
+    const status = this.#options.announcer.status(address);
+    const conflicts = status?.conflicts ?? 0;
+    if (status !== undefined) return { address, announced: status.announced, reason: status.reason, conflicts };
+    return { address, announced: false, reason: this.#whySilent(address), conflicts };
+  }
+
+  #whySilent(address: Address): Reason {
+    if (familyOf(address) === 6) return { code: 'AddressFamilyUnsupported', message: 'only IPv4 VIPs are announced' };
+    if (this.#target.backends(address).size > 0)
+      return { code: 'NotProgrammed', message: 'its address or virtual services are not in the kernel' };
+    return { code: 'NoEndpoints', message: 'none of its virtual services has a ready endpoint on an eligible node' };
+  }
+
+  #guard(planned: IpvsPlan): { plan: IpvsPlan; held: Held | undefined; keptAddresses: ReadonlySet<Address> } {
+    const gone = removals(planned);
+    const added = planned.operations.filter(({ operation }) => operation.op === 'addService').length;
+    const held = guardRemovals(gone, gone.size + this.#target.services.size - added, this.#options.guard);
+    if (held === undefined) return { plan: planned, held, keptAddresses: new Set() };
+    const operations = planned.operations.filter(({ key }) => !held.keys.has(key));
+    return { plan: { ...planned, operations }, held, keptAddresses: addressesOf(planned, held.keys) };
+  }
+
+  #ownership(state: ClusterState): IpvsOwnership {
+    const vips = new Set(state.addresses);
+    const placed = this.#options.addresses.state?.placed ?? new Set();
+    return {
+      configured: (key) => state.virtualServices.has(key),
+      placed: (address) => placed.has(address),
+      vip: (address) => vips.has(address),
+    };
+  }
+
+  /** Silences those without a backend; `kept` are VIPs whose removal is held. */
+  #withdraw(addresses: Iterable<Address>, kept: ReadonlySet<Address>): void {
+    const silent = [...addresses].filter((address) => !kept.has(address) && this.#target.backends(address).size === 0);
+    this.#options.announcer.withdraw(silent);
+  }
+
+  /** Speaks up for those that have their address and a programmed backend. */
+  #announce(addresses: Iterable<Address>, placed: ReadonlySet<Address>): void {
+    const { announcer, ipvs } = this.#options;
+    const ready: Address[] = [];
+    for (const address of addresses) {
+      if (announcer.has(address) || !placed.has(address) || familyOf(address) === 6) continue;
+      for (const key of this.#target.backends(address)) {
+        if (ipvs.programmed(key) === undefined) continue;
+        ready.push(address);
+        break;
+      }
+    }
+    announcer.announce(ready);
+  }
+}
+
+/** Nothing is added on a VIP whose address is not there: a packet would find half of it. */
+function split(plan: IpvsPlan, placed: ReadonlySet<Address>): { possible: IpvsPlan; blocked: Set<VirtualServiceKey> } {
+  const blocked = new Set<VirtualServiceKey>();
+  for (const { operation, key } of plan.operations) {
+    const address = addressOf(operation);
+    if (operation.op === 'addService' && address !== undefined && !placed.has(address)) blocked.add(key);
+  }
+  if (blocked.size === 0) return { possible: plan, blocked };
+  return { possible: { ...plan, operations: plan.operations.filter(({ key }) => !blocked.has(key)) }, blocked };
+}

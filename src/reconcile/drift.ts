@@ -1,0 +1,127 @@
+/**
+ * What the kernel tells about changes that are not ours. rtnetlink and nftables speak up; IPVS does
+ * not, and is left to the audit of the loop.
+ */
+import { NAT_TABLE } from '../diff/nat-layout.ts';
+import type { Address } from '../model/cluster.ts';
+import type { Clock, Random } from '../model/clock.ts';
+import type { LinkEvent } from '../native/link-types.ts';
+import type { NftEvent } from '../native/nftables-types.ts';
+import { errorFields, type Log } from '../observe/log.ts';
+import { Backoff } from './backoff.ts';
+
+export interface StreamOptions<Event> {
+  /** For the log: `nftables events`. */
+  readonly name: string;
+  readonly open: (signal: AbortSignal) => AsyncIterable<Event>;
+  readonly onEvent: (event: Event) => void;
+  /** The stream broke and was opened again: what happened in between is unknown. */
+  readonly onGap: () => void;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** Keeps listening until the signal aborts, whatever happens to the stream. */
+export async function keepListening<Event>(options: StreamOptions<Event>, signal: AbortSignal): Promise<void> {
+  const backoff = new Backoff({ random: options.random, first: 250 });
+  let gap = false;
+  while (!signal.aborted) {
+    try {
+      const events = options.open(signal);
+      if (gap) options.onGap();
+      for await (const event of events) {
+        backoff.succeed();
+        options.onEvent(event);
+      }
+    } catch (error) {
+      if (!isAborted(signal))
+        options.log.warn(`${options.name}: listening failed`, { ...errorFields(error), attempts: backoff.attempts + 1 });
+    }
+    if (isAborted(signal)) return;
+    gap = true;
+    await sleep(options.clock, backoff.fail(), signal);
+  }
+}
+
+// A function, because the compiler believes that a signal once found unaborted stays so.
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
+
+function sleep(clock: Clock, milliseconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      timer.cancel();
+      signal.removeEventListener('abort', done);
+      resolve();
+    };
+    const timer = clock.after(milliseconds, done);
+    signal.addEventListener('abort', done, { once: true });
+  });
+}
+
+export interface LinkWatchOptions {
+  readonly vipInterface: string;
+  /** Interface that faces the segment. */
+  readonly interface: string;
+  /** Index of the VIP device as last read. */
+  readonly vipIndex: () => number | undefined;
+  /** VIPs that are to be on it. */
+  readonly wants: (address: Address) => boolean;
+  readonly doubt: (cause: string) => void;
+  /** The facing interface came up again. */
+  readonly onLinkUp: () => void;
+}
+
+/** Judges rtnetlink events: our own changes agree with what is wanted, and mean nothing. */
+export function linkJudge(options: LinkWatchOptions): (event: LinkEvent) => void {
+  let facingUp: boolean | undefined;
+  const onLink = (change: 'new' | 'deleted', name: string, up: boolean, running: boolean): void => {
+    if (name === options.vipInterface && (change === 'deleted' || !up)) {
+      options.doubt(`device ${name} was ${change === 'deleted' ? 'deleted' : 'set down'}`);
+    }
+    if (name !== options.interface) return;
+    const now = change === 'new' && up && running;
+    if (facingUp === false && now) options.onLinkUp();
+    if (facingUp === undefined && change === 'new') options.doubt(`interface ${name} changed`);
+    facingUp = now;
+  };
+  return (event) => {
+    if (event.type === 'overrun') options.doubt('rtnetlink events were lost');
+    else if (event.type === 'link') onLink(event.change, event.link.name, event.link.up, event.link.running);
+    else if (event.type === 'address' && event.address.interfaceIndex === options.vipIndex()) {
+      const { address, scope } = event.address;
+      const wanted = options.wants(address);
+      if (event.change === 'deleted' && wanted) options.doubt(`address ${address} was deleted`);
+      if (event.change === 'new' && !wanted && scope !== 'link') options.doubt(`address ${address} was added`);
+    }
+  };
+}
+
+/**
+ * Judges nftables events by counting: the kernel ends each transaction with one generation message, so every
+ * transaction on our table beyond those that we sent is somebody else's. (The process id in that message is
+ * of no use inside a container.)
+ */
+export function nftJudge(options: { commits: () => number; doubt: (cause: string) => void }): (event: NftEvent) => void {
+  let seen = options.commits();
+  let touched = false;
+  return (event) => {
+    if (event.type === 'overrun') {
+      seen = options.commits();
+      touched = false;
+      options.doubt('nftables events were lost');
+      return;
+    }
+    if (event.message !== 'newgen') {
+      touched ||= event.table === NAT_TABLE.name;
+      return;
+    }
+    if (touched) seen += 1;
+    touched = false;
+    if (seen <= options.commits()) return;
+    seen = options.commits();
+    options.doubt(`table ${NAT_TABLE.family} ${NAT_TABLE.name} was changed by somebody else`);
+  };
+}

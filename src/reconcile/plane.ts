@@ -1,0 +1,64 @@
+/** What the loop drives, whatever the mode. */
+import type { DriverFailure } from '../drivers/outcome.ts';
+import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
+import type { Link } from '../native/link-types.ts';
+import type { Work } from './gate.ts';
+import type { Held } from './guard.ts';
+
+export interface PassOutcome {
+  /** Kernel operations that took effect. */
+  readonly written: number;
+  readonly failures: readonly DriverFailure[];
+  readonly held: Held | undefined;
+  /** The whole state was looked at, not only what changed. */
+  readonly full: boolean;
+}
+
+/** One thing that a pass would do. */
+export interface PlannedChange {
+  /** VIP it is about; undefined for the device, a setting, or rules common to all. */
+  readonly vip: Address | undefined;
+  readonly kind: 'sysctl' | 'device' | 'address' | 'ipvs' | 'nftables';
+  /** `addService`, `deleteAddress`, … */
+  readonly op: string;
+  /** The object and its new value, for people. */
+  readonly text: string;
+}
+
+export interface Preview {
+  readonly changes: readonly PlannedChange[];
+  readonly held: Held | undefined;
+}
+
+export interface VipStatus {
+  readonly address: Address;
+  /** Undefined where nothing is ever announced: on a realserver. */
+  readonly announced: boolean | undefined;
+  /** Why it is not announced, or what is wrong although it is. */
+  readonly reason: Reason | undefined;
+  readonly conflicts: number;
+}
+
+export interface PlaneStatus {
+  readonly reasons: ReadonlyMap<VirtualServiceKey, Reason>;
+  readonly vips: readonly VipStatus[];
+  /** Objects of others where ours would be. */
+  readonly foreign: readonly { readonly key: string; readonly message: string }[];
+}
+
+export interface Plane {
+  /** Makes the kernel hold what the state asks for. Never called again before it settled. */
+  pass(work: Work): Promise<PassOutcome>;
+  /** What a pass over the whole state would do, without doing it. */
+  preview(state: ClusterState): Promise<Preview>;
+  /** Whatever is known of the kernel is in doubt: the next pass reads it again. */
+  forget(): void;
+  status(): PlaneStatus;
+}
+
+/** The interface that faces the segment, if it is not there. */
+export function missingInterface(name: string, links: readonly Link[]): DriverFailure[] {
+  if (links.some((link) => link.name === name)) return [];
+  const message = `interface ${name} does not exist (--compute-iface)`;
+  return [{ op: 'links.find', subject: name, code: 'InterfaceMissing', message }];
+}

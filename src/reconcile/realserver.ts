@@ -1,0 +1,169 @@
+/**
+ * One pass of a realserver: first what keeps it from answering ARP, then the rules, then the VIPs; on the way down
+ * the VIPs go before their rules. A packet that arrives meanwhile is translated or never was ours.
+ */
+import type { DesiredNatService, MasqueradePolicy } from '../desired/types.ts';
+import type { NatPlan } from '../diff/nat.ts';
+import type { NatEntry, NatState } from '../diff/nat-state.ts';
+import type { AddressDriver } from '../drivers/addresses.ts';
+import type { NatDriver } from '../drivers/nat.ts';
+import { merge, nothingDone, type DriverFailure } from '../drivers/outcome.ts';
+import { realserverRequirements, type SysctlDriver, type SysctlPlan } from '../drivers/sysctls.ts';
+import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
+import type { Link } from '../native/link-types.ts';
+import { describeLink, describeNft, describeSysctl } from './describe.ts';
+import type { Work } from './gate.ts';
+import { guardRemovals, type GuardOptions, type Held } from './guard.ts';
+import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type Preview } from './plane.ts';
+import { RealserverTarget } from './realserver-target.ts';
+
+export interface RealserverPlaneOptions {
+  readonly nat: NatDriver;
+  readonly addresses: AddressDriver;
+  readonly sysctls: SysctlDriver;
+  /** Interface on which packets from the director arrive. */
+  readonly interface: string;
+  readonly node: string;
+  readonly masquerade: MasqueradePolicy;
+  readonly guard: GuardOptions;
+}
+
+/** The kernel's own device for IP-in-IP without a local endpoint address. */
+const tunnelInterface = 'tunl0';
+
+/** What the maps hold for a virtual service, as if it were still asked for. */
+function asDesired(key: VirtualServiceKey, entry: NatEntry): DesiredNatService {
+  const pods = [...entry.slots].sort(([a], [b]) => a - b).map(([, pod]) => pod);
+  return { key, ...entry.id, comment: entry.comment ?? '', pods };
+}
+
+export class RealserverPlane implements Plane {
+  readonly #options: RealserverPlaneOptions;
+  readonly #target: RealserverTarget;
+  #state: ClusterState | undefined;
+  #held: Held | undefined;
+  #addresses: ReadonlySet<Address> = new Set();
+
+  constructor(options: RealserverPlaneOptions) {
+    this.#options = options;
+    this.#target = new RealserverTarget(options.node, options.masquerade);
+  }
+
+  forget(): void {
+    this.#options.nat.forget();
+    this.#options.addresses.forget();
+  }
+
+  /** Whether a VIP is to be on our device, as of the last pass. */
+  wants(address: Address): boolean {
+    return this.#addresses.has(address);
+  }
+
+  async pass(work: Work): Promise<PassOutcome> {
+    this.#state = work.state;
+    await this.#target.update(work);
+    if (work.change.all || !this.#options.nat.known) return this.#passAll(work.state);
+    return this.#passKeys(work.change.virtualServices);
+  }
+
+  async #passAll(state: ClusterState): Promise<PassOutcome> {
+    const { nat, addresses, sysctls } = this.#options;
+    const { links } = await addresses.observe();
+    const { plan, held, keptAddresses } = await this.#planNat();
+    this.#held = held;
+    this.#addresses = new Set([...this.#target.addresses, ...keptAddresses]);
+    const wanted = await addresses.plan([...this.#addresses]);
+    const tuning = await this.#planSysctls(state, links);
+
+    const tuned = await sysctls.apply(tuning.operations);
+    const lowered = await addresses.apply(wanted.down);
+    const programmed = await nat.apply(plan);
+    const mute = [...tuning.failures, ...tuned.failures, ...missingInterface(this.#options.interface, links)];
+    // A host that may answer ARP for a VIP steals it from the director: rather no VIP.
+    const raised = mute.length === 0 ? await addresses.apply(wanted.up) : { ...nothingDone, failures: withheld(wanted.up.length) };
+    await addresses.observe();
+    return { ...merge([tuned, lowered, programmed, raised, { written: 0, failures: mute }]), held, full: true };
+  }
+
+  async #passKeys(keys: ReadonlySet<VirtualServiceKey>): Promise<PassOutcome> {
+    const { plan, held } = await this.#planNat(keys);
+    this.#held = held ?? this.#held;
+    const outcome = await this.#options.nat.apply(plan);
+    return { ...outcome, held: this.#held, full: false };
+  }
+
+  async preview(state: ClusterState): Promise<Preview> {
+    const { addresses } = this.#options;
+    this.forget();
+    await this.#target.update({ state, change: { all: true } });
+    const { links } = await addresses.observe();
+    const { plan, held, keptAddresses } = await this.#planNat();
+    const { up, down } = await addresses.plan([...this.#target.addresses, ...keptAddresses]);
+    const { operations } = await this.#planSysctls(state, links);
+    return {
+      changes: [
+        ...operations.map(describeSysctl),
+        ...down.map(describeLink),
+        ...plan.transactions.flat().flatMap(describeNft),
+        ...up.map(describeLink),
+      ],
+      held,
+    };
+  }
+
+  status(): PlaneStatus {
+    const reasons = new Map<VirtualServiceKey, Reason>(this.#target.reasons);
+    if (this.#held !== undefined) for (const key of this.#held.keys) reasons.set(key, { code: 'GuardHeld', message: this.#held.message });
+    const placed = this.#options.addresses.state?.placed;
+    const vips = this.#target.addresses.map((address) => ({
+      address,
+      announced: undefined,
+      reason:
+        placed?.has(address) === false ? ({ code: 'NotProgrammed', message: 'its address is not on the VIP device' } as const) : undefined,
+      conflicts: 0,
+    }));
+    return { reasons, vips: this.#state === undefined ? [] : vips, foreign: [] };
+  }
+
+  #planSysctls(state: ClusterState, links: readonly Link[]): Promise<SysctlPlan> {
+    const tunnelled = [...state.virtualServices.values()].some(({ forward }) => forward === 'tunnel');
+    const tunnel = tunnelled && links.some(({ name }) => name === tunnelInterface) ? [tunnelInterface] : [];
+    const facing = links.some(({ name }) => name === this.#options.interface) ? [this.#options.interface] : [];
+    return this.#options.sysctls.plan(realserverRequirements(facing, [...facing, ...tunnel]));
+  }
+
+  async #planNat(
+    keys?: ReadonlySet<VirtualServiceKey>,
+  ): Promise<{ plan: NatPlan; held: Held | undefined; keptAddresses: ReadonlySet<Address> }> {
+    const { nat, guard } = this.#options;
+    const table = await nat.observe();
+    const plan = await nat.plan(this.#target, keys);
+    // Pods that left this node take their rules with them: that is no loss of configuration.
+    const gone = plan.services.filter(
+      ({ key, change }) => change === 'remove' && this.#target.reasons.get(key)?.code !== 'NoLocalEndpoints',
+    );
+    const held = guardRemovals(new Set(gone.map(({ key }) => key)), table.entries.size, guard);
+    if (held === undefined) return { plan, held, keptAddresses: new Set() };
+    const kept = retained(table, held);
+    const services = new Map([...this.#target.services, ...kept.map((service) => [service.key, service] as const)]);
+    const { masquerade, reasons, addresses } = this.#target;
+    return {
+      plan: await nat.plan({ services, masquerade, reasons, addresses }, keys),
+      held,
+      keptAddresses: new Set(kept.map(({ address }) => address)),
+    };
+  }
+}
+
+function retained(table: NatState, held: Held): DesiredNatService[] {
+  return [...held.keys].flatMap((key) => {
+    const entry = table.entries.get(key);
+    return entry === undefined ? [] : [asDesired(key, entry)];
+  });
+}
+
+function withheld(count: number): DriverFailure[] {
+  if (count === 0) return [];
+  const message = `${count} changes of VIP addresses wait until this host cannot answer ARP for them`;
+  return [{ op: 'links.addAddress', subject: 'VIP addresses', code: 'NotProgrammed', message }];
+}
