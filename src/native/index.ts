@@ -6,4 +6,7 @@ export { Ipvs } from './ipvs.ts';
 export { destinationIdAt, destinationKey, serviceIdAt, serviceKey, toObjects } from './ipvs-columns.ts';
 export type * from './ipvs-types.ts';
 export type * from './link-types.ts';
+export { Nftables } from './nftables.ts';
+export { elementAt, toElements } from './nftables-elements.ts';
+export { operationText, toText } from './nftables-text.ts';
 export type * from './nftables-types.ts';

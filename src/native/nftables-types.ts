@@ -94,6 +94,27 @@ export interface Rule {
   readonly comment?: string;
 }
 
+/**
+ * Elements as columns: the fast way for many of them, because nothing is built per element. Layout as in
+ * {@link ElementColumns}, and what elements() returned is accepted as it is. Row i of every column
+ * belongs together; what the set does not have may be absent.
+ */
+export interface ElementBatch {
+  readonly count: number;
+  /** `count` keys, fields padded to 4 bytes each; numbers of type mark and slot in host byte order. */
+  readonly keys: Uint8Array;
+  /** For maps to data, laid out like keys. */
+  readonly values?: Uint8Array;
+  /** For verdict maps: NFT_* or NF_* code; with {@link chain} and {@link chains} for goto and jump. */
+  readonly verdict?: Int32Array;
+  /** Index into {@link chains}; 65535 where there is none. */
+  readonly chain?: Uint16Array;
+  readonly chains?: readonly string[];
+  /** Index into {@link comments}; 0 is "none". */
+  readonly comment?: Uint32Array;
+  readonly comments?: readonly string[];
+}
+
 /** One line of an nft script. `add` tolerates existing objects, `create` does not; `delete` requires the object. */
 export type NftOperation =
   | { readonly op: 'addTable' | 'createTable' | 'deleteTable' | 'flushTable'; readonly table: TableId }
@@ -107,6 +128,13 @@ export type NftOperation =
       readonly table: TableId;
       readonly set: SetSpec;
       readonly elements: readonly Element[];
+    }
+  | {
+      /** The same three with columns in place of objects. */
+      readonly op: 'addElementBatch' | 'createElementBatch' | 'deleteElementBatch';
+      readonly table: TableId;
+      readonly set: SetSpec;
+      readonly batch: ElementBatch;
     };
 
 /** A rule as the kernel holds it. `statements` is absent when it uses expressions outside our vocabulary. */
@@ -148,6 +176,11 @@ export interface ElementColumns {
   /** Index into {@link comments}; 0 is "none". */
   readonly comment: Uint32Array;
   readonly comments: readonly string[];
+  /**
+   * NFT_SET_ELEM_*: 1 for the end of an interval, 2 for the catch-all element `*` (its key is zeros).
+   * Neither is possible in a set of ours, both in a foreign one. Absent: all zero.
+   */
+  readonly flags?: Uint32Array;
 }
 
 export interface CommitOptions {
@@ -163,6 +196,10 @@ export type NftEvent =
       readonly family: number;
       /** Table the message is about; undefined for generation messages. */
       readonly table: string | undefined;
+      /** True when this handle's own commit did it. */
+      readonly own?: boolean;
+      /** Equal messages in a row are one event: how many. Default 1. */
+      readonly count?: number;
       /** Netlink port of the process that did it, when the kernel says (NFTA_GEN_PROC_PID of newgen): its pid. */
       readonly pid: number | undefined;
       readonly generation: number | undefined;
