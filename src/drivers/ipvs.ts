@@ -2,7 +2,7 @@
 import { setImmediate as pause } from 'node:timers/promises';
 import type { DesiredIpvsService } from '../desired/types.ts';
 import { ipvsDiffSteps, type ForeignIpvsService, type IpvsOwnership, type IpvsPlan, type PlannedIpvsOperation } from '../diff/ipvs.ts';
-import { runSliced, runThrough } from '../diff/slices.ts';
+import { runSliced, runThrough } from '../model/slices.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
 import { destinationKey, NO_STATISTICS, serviceKey, snapshotFromObjects } from '../native/ipvs-columns.ts';
 import type { IpvsOperation, IpvsPort, IpvsSnapshot, Service } from '../native/ipvs-types.ts';

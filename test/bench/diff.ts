@@ -7,7 +7,7 @@ import { setImmediate as pause } from 'node:timers/promises';
 import type { DesiredIpvsService } from '../../src/desired/types.ts';
 import type { IpvsPlan } from '../../src/diff/ipvs.ts';
 import { ipvsDiffSteps } from '../../src/diff/ipvs.ts';
-import { runSliced } from '../../src/diff/slices.ts';
+import { runSliced } from '../../src/model/slices.ts';
 import { NO_STATISTICS, snapshotFromObjects } from '../../src/native/ipvs-columns.ts';
 import type { IpvsSnapshot } from '../../src/native/ipvs-types.ts';
 import type { BenchRow } from './row.ts';

@@ -7,7 +7,7 @@ import fc from 'fast-check';
 import type { DesiredDestination, DesiredIpvsService } from '../../src/desired/types.ts';
 import type { IpvsDiffInput, IpvsOwnership, IpvsPlan } from '../../src/diff/ipvs.ts';
 import { IPVS_PHASES, ipvsDiffSteps } from '../../src/diff/ipvs.ts';
-import { runThrough } from '../../src/diff/slices.ts';
+import { runThrough } from '../../src/model/slices.ts';
 import { destinationKey, serviceKey, snapshotFromObjects, toObjects } from '../../src/native/ipvs-columns.ts';
 import type {
   DestinationSpec,

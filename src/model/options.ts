@@ -1,0 +1,109 @@
+/**
+ * `ipvsOptions` as IPVS understands them. Nothing is refused here: a value that is not understood is
+ * replaced by what the virtual service does without it, and that is told.
+ */
+import type { Scheduler } from './cluster.ts';
+import type { IpvsOptionsInput } from './config-schema.ts';
+import { didYouMean, quote } from './problems.ts';
+import type { Severity } from './problems.ts';
+import { nearest } from './suggest.ts';
+
+export interface NormalisedOptions {
+  readonly scheduler: Scheduler;
+  readonly schedulerFlags: readonly (1 | 2 | 3)[];
+  readonly forward: 'direct' | 'tunnel';
+  readonly upperThreshold: number;
+  readonly lowerThreshold: number;
+}
+
+/** @param severity `coercion` where the value now means something else, `warning` where it is only spelt better */
+export type Tell = (severity: Exclude<Severity, 'error'>, key: keyof IpvsOptionsInput, message: string | (() => string)) => void;
+
+export const schedulers: readonly Scheduler[] = ['rr', 'wrr', 'lc', 'wlc', 'dh', 'sh', 'mh'];
+const defaultScheduler: Scheduler = 'wrr';
+
+/** Schedulers that the kernel has and this agent does not offer. */
+const kernelOnly: ReadonlySet<string> = new Set(['lblc', 'lblcr', 'sed', 'nq', 'fo', 'ovf', 'twos']);
+
+/** IP_VS_SVC_F_SCHED_SH_FALLBACK is SCHED1, …_PORT is SCHED2 (linux/ip_vs.h); mh uses the same two. */
+const flagNumbers: ReadonlyMap<string, 1 | 2 | 3> = new Map([
+  ['flag-1', 1],
+  ['flag-2', 2],
+  ['flag-3', 3],
+  ['sh-fallback', 1],
+  ['sh-port', 2],
+  ['mh-fallback', 1],
+  ['mh-port', 2],
+]);
+
+/** Without any flags mh would break a client's connections over its ports whenever a node is full or gone. */
+const flagsOfMh: readonly (1 | 2 | 3)[] = [1, 2];
+const noFlags: readonly (1 | 2 | 3)[] = [];
+
+function normaliseScheduler(text: string, tell: Tell): Scheduler {
+  const word = text.trim().toLowerCase();
+  const scheduler = schedulers.find((candidate) => candidate === word);
+  if (scheduler !== undefined) {
+    if (word !== text) tell('warning', 'scheduler', `${quote(text)} is read as ${quote(scheduler)}`);
+    return scheduler;
+  }
+  if (word === '') return defaultScheduler;
+  tell('coercion', 'scheduler', () => {
+    const what = kernelOnly.has(word)
+      ? `the scheduler ${quote(text)} is not offered (${schedulers.join(', ')} are);`
+      : `unknown scheduler ${quote(text)}, did you mean ${quote(nearest(word, schedulers) ?? defaultScheduler)}?`;
+    return `${what} ${quote(defaultScheduler)} is used`;
+  });
+  return defaultScheduler;
+}
+
+function normaliseFlags(text: string, scheduler: Scheduler, tell: Tell): readonly (1 | 2 | 3)[] {
+  const words = text
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '');
+  const numbers = new Set<1 | 2 | 3>();
+  const unknown: string[] = [];
+  for (const word of words) {
+    const number = flagNumbers.get(word.toLowerCase());
+    if (number === undefined) unknown.push(word);
+    else numbers.add(number);
+  }
+  const [first] = unknown;
+  if (first !== undefined) {
+    tell('coercion', 'flags', () => `unknown flag ${quote(first)}${didYouMean(first, flagNumbers.keys())}; it is left out`);
+  }
+  if (numbers.size === 0) return scheduler === 'mh' ? flagsOfMh : noFlags;
+  return [...numbers].sort((a, b) => a - b);
+}
+
+function normaliseForwarding(text: string, tell: Tell): 'direct' | 'tunnel' {
+  if (text === 'i') return 'tunnel';
+  if (text !== 'g' && text !== '') {
+    tell('coercion', 'forwardingMethod', `unknown forwarding method ${quote(text)} ("g": direct routing, "i": IP-in-IP); "g" is used`);
+  }
+  return 'direct';
+}
+
+/** Negative limits are 0; a lower limit that is not below the upper one switches both off. */
+function normaliseThresholds(upper: number, lower: number, tell: Tell): { upperThreshold: number; lowerThreshold: number } {
+  if (upper < 0) tell('coercion', 'uThreshold', `a threshold is not negative; 0 is used instead of ${upper}`);
+  if (lower < 0) tell('coercion', 'lThreshold', `a threshold is not negative; 0 is used instead of ${lower}`);
+  const limits = { upperThreshold: Math.max(0, upper), lowerThreshold: Math.max(0, lower) };
+  if (limits.lowerThreshold < limits.upperThreshold) return limits;
+  if (limits.lowerThreshold > 0) tell('coercion', 'lThreshold', `must be below uThreshold (${limits.upperThreshold}); no limit is set`);
+  return { upperThreshold: 0, lowerThreshold: 0 };
+}
+
+/** The same object for all virtual services without options of their own. */
+export const defaultOptions: NormalisedOptions = normaliseOptions({}, () => undefined);
+
+export function normaliseOptions(options: IpvsOptionsInput, tell: Tell): NormalisedOptions {
+  const scheduler = normaliseScheduler(options.scheduler ?? '', tell);
+  return {
+    scheduler,
+    schedulerFlags: normaliseFlags(options.flags ?? '', scheduler, tell),
+    forward: normaliseForwarding(options.forwardingMethod ?? '', tell),
+    ...normaliseThresholds(options.uThreshold ?? 0, options.lThreshold ?? 0, tell),
+  };
+}
