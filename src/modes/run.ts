@@ -6,6 +6,7 @@ import type { AgentDocument } from '../observe/agent-document.ts';
 import { errorFields } from '../observe/log.ts';
 import { serveStatus } from '../observe/status-server.ts';
 import { Backoff } from '../reconcile/backoff.ts';
+import { sleep } from '../reconcile/drift.ts';
 import { ReconcileLoop } from '../reconcile/loop.ts';
 import type { DriverFailure } from '../drivers/outcome.ts';
 import type { Composition, Parts } from './composition.ts';
@@ -143,7 +144,7 @@ export class Agent {
       } catch (error) {
         parts.log.error('the source failed and is started again', errorFields(error));
       }
-      if (!either.aborted) await new Promise<void>((resolve) => void parts.clock.after(backoff.fail(), resolve));
+      if (!either.aborted) await sleep(parts.clock, backoff.fail(), signal);
     }
   }
 }

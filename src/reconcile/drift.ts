@@ -49,7 +49,8 @@ function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }
 
-function sleep(clock: Clock, milliseconds: number, signal: AbortSignal): Promise<void> {
+/** Ends early, without an error, when the signal aborts. */
+export function sleep(clock: Clock, milliseconds: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       timer.cancel();

@@ -72,6 +72,11 @@ export class ReconcileLoop {
     return this.#gate.synced;
   }
 
+  /** A pass is under way, or due at once. */
+  get active(): boolean {
+    return this.#running || this.#nextAt() <= this.#options.clock.now();
+  }
+
   publish(publication: Publication): void {
     this.#gate.publish(publication);
     this.#wake();

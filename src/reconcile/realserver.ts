@@ -78,11 +78,13 @@ export class RealserverPlane implements Plane {
     const tuned = await sysctls.apply(tuning.operations);
     const lowered = await addresses.apply(wanted.down);
     const programmed = await nat.apply(plan);
-    const mute = [...tuning.failures, ...tuned.failures, ...missingInterface(this.#options.interface, links)];
+    const missing = missingInterface(this.#options.interface, links);
+    const risks = [...tuning.failures, ...tuned.failures, ...missing].filter(({ subject }) => !subject.endsWith('/rp_filter'));
     // A host that may answer ARP for a VIP steals it from the director: rather no VIP.
-    const raised = mute.length === 0 ? await addresses.apply(wanted.up) : { ...nothingDone, failures: withheld(wanted.up.length) };
+    const raised = risks.length === 0 ? await addresses.apply(wanted.up) : { ...nothingDone, failures: withheld(wanted.up.length) };
     await addresses.observe();
-    return { ...merge([tuned, lowered, programmed, raised, { written: 0, failures: mute }]), held, full: true };
+    const other = { written: 0, failures: [...tuning.failures, ...missing] };
+    return { ...merge([tuned, lowered, programmed, raised, other]), held, full: true };
   }
 
   async #passKeys(keys: ReadonlySet<VirtualServiceKey>): Promise<PassOutcome> {

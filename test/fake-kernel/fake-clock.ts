@@ -13,9 +13,15 @@ export async function settle(): Promise<void> {
 
 /** Time that moves when told to. */
 export class FakeClock implements Clock {
+  readonly #settle: () => Promise<void>;
   #now = 1000;
   #order = 0;
   #waiting: Waiting[] = [];
+
+  /** `settle` waits for what a timer set off; default: some turns of the event loop. */
+  constructor(settleWork: () => Promise<void> = settle) {
+    this.#settle = settleWork;
+  }
 
   now(): number {
     return this.#now;
@@ -38,14 +44,14 @@ export class FakeClock implements Clock {
   /** Moves on, running every timer at its own moment and letting its asynchronous work settle. */
   async advance(milliseconds: number): Promise<void> {
     const end = this.#now + milliseconds;
-    await settle();
+    await this.#settle();
     for (;;) {
       const next = this.#waiting.filter((entry) => entry.at <= end).sort((a, b) => a.at - b.at || a.order - b.order)[0];
       if (next === undefined) break;
       this.#waiting = this.#waiting.filter((entry) => entry !== next);
       this.#now = Math.max(this.#now, next.at);
       next.callback();
-      await settle();
+      await this.#settle();
     }
     this.#now = end;
   }
