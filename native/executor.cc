@@ -188,6 +188,7 @@ void Executor::Stop() {
     state_->stopping = true;
     dropped.swap(state_->jobs);
   }
+  dropped.clear();  // before the join: whoever waits for a dropped job need not wait for the running one
   if (!state_->thread.joinable()) return;
   state_->Wake();
   if (state_->thread.get_id() == std::this_thread::get_id()) {

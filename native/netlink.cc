@@ -7,6 +7,8 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
+#include <limits>
 #include <optional>
 
 namespace ravel {
@@ -42,11 +44,14 @@ void ReadExtendedAck(std::span<const uint8_t> attributes, MessageError* out) {
   }
 }
 
+// The kernel sends negative errnos; a datagram may hold anything.
+int PositiveErrno(int code) { return code == std::numeric_limits<int>::min() ? EPROTO : std::abs(code); }
+
 // False when the payload is too short to hold struct nlmsgerr.
 bool ReadError(const MessageView& message, MessageError* out) {
   nlmsgerr body;
   if (!message.Header(&body)) return false;
-  out->error = -body.error;
+  out->error = PositiveErrno(body.error);
   if ((message.flags & NLM_F_ACK_TLVS) == 0) return true;
   size_t skip = sizeof(nlmsgerr);
   if ((message.flags & NLM_F_CAPPED) == 0) skip = sizeof(int) + NLMSG_ALIGN(size_t{body.msg.nlmsg_len});
@@ -58,7 +63,7 @@ bool ReadError(const MessageView& message, MessageError* out) {
 void ReadDone(const MessageView& message, MessageError* out) {
   int code = 0;
   if (!message.Header(&code)) return;
-  out->error = code < 0 ? -code : 0;
+  out->error = code < 0 ? PositiveErrno(code) : 0;
   if ((message.flags & NLM_F_ACK_TLVS) != 0) ReadExtendedAck(message.payload.subspan(sizeof(code)), out);
 }
 

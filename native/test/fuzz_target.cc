@@ -1,0 +1,44 @@
+#include "fuzz_target.h"
+
+#include <linux/genetlink.h>
+#include <linux/rtnetlink.h>
+
+#include "../message.h"
+
+namespace ravel::test {
+namespace {
+
+constexpr int kDepth = 5;
+
+size_t WalkAttributes(std::span<const uint8_t> data, int depth) {
+  AttributeReader reader(data);
+  AttributeView attribute;
+  size_t count = 0;
+  while (reader.Next(&attribute)) {
+    bool ok = true;
+    count += 1 + (attribute.U8(&ok) & 1U) + (attribute.U16Be(&ok) & 1U) + (attribute.U32Be(&ok) & 1U) +
+             (attribute.U64Be(&ok) & 1U) + attribute.String().size();
+    if (depth > 0) count += WalkAttributes(attribute.data, depth - 1);
+  }
+  return count;
+}
+
+}  // namespace
+
+size_t WalkDatagram(std::span<const uint8_t> data) {
+  MessageReader reader(data);
+  MessageView message;
+  size_t count = 0;
+  while (reader.Next(&message)) {
+    nlmsgerr error;
+    ifinfomsg link;
+    count += message.Header(&error) ? 1 : 0;
+    count += message.Header(&link) ? 1 : 0;
+    count += WalkAttributes(message.payload, kDepth);
+    count += WalkAttributes(message.After<genlmsghdr>(), kDepth);
+    count += WalkAttributes(message.After<ifinfomsg>(), kDepth);
+  }
+  return count;
+}
+
+}  // namespace ravel::test
