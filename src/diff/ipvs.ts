@@ -209,7 +209,7 @@ function planUnwanted(plan: Plan, key: VirtualServiceKey, id: ServiceId, input: 
   else planRemoval(plan, key, id, observed, row);
 }
 
-/** The difference, as steps for {@link file://./slices.ts}: it may pause at every yield. */
+/** The difference, as steps for {@link file://../model/slices.ts}: it may pause at every yield. */
 export function* ipvsDiffSteps(input: IpvsDiffInput): Generator<undefined, IpvsPlan, undefined> {
   const { desired, observed, keys } = input;
   const plan = new Plan();

@@ -14,7 +14,7 @@ function kindOf(value: unknown): string {
   if (value === null) return 'nothing';
   if (Array.isArray(value)) return 'a list';
   if (typeof value === 'object') return 'a map';
-  return typeof value === 'string' ? 'a text' : typeof value === 'boolean' ? `${String(value)}` : `a ${typeof value}`;
+  return typeof value === 'string' ? 'a text' : typeof value === 'boolean' ? String(value) : `a ${typeof value}`;
 }
 
 const expectedWords: Readonly<Record<string, string>> = {

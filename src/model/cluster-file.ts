@@ -3,7 +3,7 @@ import type { ClusterState, Problem } from './cluster.ts';
 import { readClusterState, type StateOptions } from './cluster-state.ts';
 import type { Steps } from './check.ts';
 import { DocumentError, lineAt, type Outline } from './document/outline.ts';
-import { locate, readDocument } from './document/read.ts';
+import { decodeText, locate, readDocument } from './document/read.ts';
 import { Report, type Path } from './problems.ts';
 import { isMap } from './tidy.ts';
 
@@ -46,11 +46,13 @@ function hasCluster(value: unknown): boolean {
   return isMap(value) && Object.keys(value).some((key) => /^(?:nodes|services)$/i.test(key));
 }
 
-/** Reads the text of a file, YAML or JSON, or of a ConfigMap key. Throws nothing, whatever the text is. */
-export function* readCluster(text: string, options: ReadOptions): Steps<ReadResult> {
+/** Reads a file, YAML or JSON, or the text of a ConfigMap key. Throws nothing, whatever is in it. */
+export function* readCluster(input: string | Uint8Array, options: ReadOptions): Steps<ReadResult> {
   const report = new Report();
   let state: ClusterState | undefined;
+  let text = '';
   try {
+    text = typeof input === 'string' ? input : decodeText(input);
     const { value, outline } = readDocument(text);
     reportDuplicates(outline, text, report);
     yield;
@@ -63,7 +65,7 @@ export function* readCluster(text: string, options: ReadOptions): Steps<ReadResu
     place(report, text);
   } catch (error) {
     if (!(error instanceof DocumentError)) throw error;
-    report.error([], error.message, lineAt(text, error.offset));
+    report.error([], error.message, text === '' ? undefined : lineAt(text, error.offset));
   }
   if (report.errors > 0) state = undefined;
   return { state, errors: report.list('error'), coercions: report.list('coercion'), warnings: report.list('warning') };

@@ -8,7 +8,14 @@ import { quote } from './problems.ts';
 import type { Path, Report } from './problems.ts';
 import { shapeOf } from './shape.ts';
 import { isMap, tidyKeys } from './tidy.ts';
-import { addDefaultListener, checkPoolVip, checkVirtualServices, Gathered, type DefaultListener, type Surroundings } from './virtual-services.ts';
+import {
+  addDefaultListener,
+  checkPoolVip,
+  checkVirtualServices,
+  Gathered,
+  type DefaultListener,
+  type Surroundings,
+} from './virtual-services.ts';
 
 export interface StateOptions {
   /**
@@ -44,25 +51,33 @@ function* checkLabels(value: unknown, report: Report): Steps<Readonly<Record<str
   const labels: [string, string][] = [];
   for (const [key, text] of entriesOf(value, ['labels'], report)) {
     yield;
-    if (report.hopeless) break;
+    if (report.isHopeless()) break;
     if (typeof text === 'string') labels.push([key, text]);
     else report.error(['labels', key], 'must be a text (in quotes where it looks like a number)');
   }
   return Object.fromEntries(labels);
 }
 
-function* checkMtu(value: unknown, root: 'mtuConfig' | 'mtuConfig6', mtu: Map<Address, number>, gathered: Gathered, report: Report): Steps<undefined> {
+function* checkMtu(
+  value: unknown,
+  root: 'mtuConfig' | 'mtuConfig6',
+  mtu: Map<Address, number>,
+  gathered: Gathered,
+  report: Report,
+): Steps<undefined> {
   const family = root === 'mtuConfig' ? 4 : 6;
   for (const [vip, item] of entriesOf(value, [root], report)) {
     yield;
-    if (report.hopeless) return;
+    if (report.isHopeless()) return;
     const path = [root, vip];
     const address = usableAddress(vip, path, report);
     const bytes = mtuCheck.run(item, path, report);
     if (address === undefined || bytes === undefined) continue;
     const number = Number(bytes);
-    if (address.includes(':') !== (family === 6)) report.error(path, `${address} belongs into ${family === 4 ? 'mtuConfig6' : 'mtuConfig'}`);
-    else if (number < leastMtu[family] || number > mostMtu) report.error(path, `an MTU is ${leastMtu[family]} to ${mostMtu}, not ${number}`);
+    if (address.includes(':') !== (family === 6))
+      report.error(path, `${address} belongs into ${family === 4 ? 'mtuConfig6' : 'mtuConfig'}`);
+    else if (number < leastMtu[family] || number > mostMtu)
+      report.error(path, `an MTU is ${leastMtu[family]} to ${mostMtu}, not ${number}`);
     else if (!gathered.addresses.has(address)) report.add('warning', path, `${address} is not a VIP of the configuration`);
     else if (mtu.has(address)) report.error(path, `the MTU of ${address} is written twice`);
     else mtu.set(address, number);
@@ -78,7 +93,7 @@ function* checkPool(value: unknown, surroundings: Surroundings, report: Report):
   }
   for (const [index, item] of (value as unknown[]).entries()) {
     yield;
-    if (report.hopeless) break;
+    if (report.isHopeless()) break;
     const path = ['vipPool', index];
     if (typeof item !== 'string') report.error(path, 'must be an address in text');
     else {
@@ -93,7 +108,7 @@ function* checkPool(value: unknown, surroundings: Surroundings, report: Report):
 function* checkPairs(value: unknown, report: Report): Steps<undefined> {
   for (const [vip, other] of entriesOf(value, ['ipv6'], report)) {
     yield;
-    if (report.hopeless) return;
+    if (report.isHopeless()) return;
     usableAddress(vip, ['ipv6', vip], report);
     if (typeof other === 'string') usableAddress(other, ['ipv6', vip], report);
     else report.error(['ipv6', vip], 'must be an address in text');
@@ -142,7 +157,8 @@ export function* readClusterState(value: unknown, options: StateOptions, report:
 
   for (const [label, text] of Object.entries(nodeLabels)) {
     const carried = [...nodes.values()].some((node) => node.labels[label] === text);
-    if (nodes.size > 0 && !carried) report.add('warning', ['labels', label], `no node carries ${quote(`${label}=${text}`)}: none can be a backend`);
+    if (nodes.size > 0 && !carried)
+      report.add('warning', ['labels', label], `no node carries ${quote(`${label}=${text}`)}: none can be a backend`);
   }
   if (report.errors > 0) return undefined;
   return {

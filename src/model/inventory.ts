@@ -12,7 +12,7 @@ const serviceCheck = new Check(serviceSchema);
 /** A list, an absent one as empty; undefined after telling that it is something else. */
 function listOf(value: unknown, path: Path, report: Report): readonly unknown[] | undefined {
   if (value === undefined || value === null) return [];
-  if (Array.isArray(value)) return value;
+  if (Array.isArray(value)) return value as unknown[];
   report.error(path, 'must be a list');
   return undefined;
 }
@@ -29,7 +29,7 @@ export function* checkNodes(value: unknown, report: Report): Steps<NodeInventory
   const owners = new Map<Address, string>();
   for (const [index, item] of (listOf(value, ['nodes'], report) ?? []).entries()) {
     yield;
-    if (report.hopeless) break;
+    if (report.isHopeless()) break;
     const path = ['nodes', index];
     const input = nodeCheck.run(item, path, report);
     if (input === undefined) continue;
@@ -106,7 +106,7 @@ export function* checkServices(
   const places = new Map<ServiceKey, number>();
   for (const [index, item] of (listOf(value, ['services'], report) ?? []).entries()) {
     yield;
-    if (report.hopeless) break;
+    if (report.isHopeless()) break;
     const path = ['services', index];
     const input = serviceCheck.run(item, path, report);
     if (input === undefined) continue;

@@ -84,7 +84,7 @@ export class Report {
   }
 
   /** True once there are so many errors that finding more helps nobody. */
-  get hopeless(): boolean {
+  isHopeless(): boolean {
     return this.#count.error >= maximumCounted;
   }
 
@@ -114,7 +114,7 @@ export class Report {
     problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
     const rest = this.#count[severity] - problems.length;
     if (rest > 0) {
-      const least = severity === 'error' && this.hopeless ? 'at least ' : '';
+      const least = severity === 'error' && this.isHopeless() ? 'at least ' : '';
       problems.push({ path: '', message: `and ${least}${rest} more` });
     }
     return problems;

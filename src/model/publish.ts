@@ -98,9 +98,13 @@ function merge<Value>(
   return changed.length === 0 ? { map: previous, changed } : { map, changed };
 }
 
-function mergeIndex(previous: ClusterState, virtualServices: ReadonlyMap<VirtualServiceKey, VirtualService>): ClusterState['virtualServicesOf'] {
+function mergeIndex(
+  previous: ClusterState,
+  virtualServices: ReadonlyMap<VirtualServiceKey, VirtualService>,
+): ClusterState['virtualServicesOf'] {
   if (virtualServices === previous.virtualServices) return previous.virtualServicesOf;
-  return merge<readonly VirtualService[]>(previous.virtualServicesOf, indexByService(virtualServices.values()), (a, b) => sameList(a, b)).map;
+  return merge<readonly VirtualService[]>(previous.virtualServicesOf, indexByService(virtualServices.values()), (a, b) => sameList(a, b))
+    .map;
 }
 
 /** The first publication, or the one after `previous`. `next` is not used any more by the caller. */
@@ -123,8 +127,7 @@ export function publish(previous: ClusterState | undefined, next: ClusterState, 
     nodeLabels,
     mtu: mtu.map,
   };
-  const all =
-    nodes.changed.length > 0 || mtu.changed.length > 0 || addresses !== previous.addresses || nodeLabels !== previous.nodeLabels;
+  const all = nodes.changed.length > 0 || mtu.changed.length > 0 || addresses !== previous.addresses || nodeLabels !== previous.nodeLabels;
   if (all) return { state, change: { all: true }, warnings };
   const keys = new Set<VirtualServiceKey>(virtualServices.changed);
   for (const service of services.changed) {

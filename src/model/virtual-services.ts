@@ -132,7 +132,7 @@ export function* checkVirtualServices(
   }
   for (const [vip, ports] of Object.entries(value)) {
     yield;
-    if (report.hopeless) return;
+    if (report.isHopeless()) return;
     const path = [root, vip];
     const address = checkVip(vip, family, path, surroundings, report);
     if (address !== undefined) {
@@ -147,7 +147,7 @@ export function* checkVirtualServices(
     }
     for (const [text, entry] of Object.entries(ports)) {
       yield;
-      if (report.hopeless) return;
+      if (report.isHopeless()) return;
       const here = [...path, text];
       checkEntry(address, checkPort(text, here, report), entry, here, surroundings, gathered, report);
     }

@@ -107,12 +107,9 @@ class Converter {
   }
 
   #key(node: unknown): string {
-    const scalar = isAlias(node) ? this.#alias(node).value : node;
-    if (isScalar(scalar)) return detached(scalar.source ?? String(scalar.value ?? ''));
-    if (scalar === null || typeof scalar === 'object') {
-      throw new DocumentError('a key is a word, not a map or a list', (node as Node | null)?.range?.[0] ?? 0);
-    }
-    return String(scalar);
+    if (!isScalar(node)) throw new DocumentError('a key is a word of its own', (node as Node | null)?.range?.[0] ?? 0);
+    if (node.source !== undefined) return detached(node.source);
+    return typeof node.value === 'string' ? detached(node.value) : '';
   }
 }
 

@@ -5,7 +5,6 @@ import { DocumentError, Outline } from './outline.ts';
 import { readPlain, type PlainValue } from './plain.ts';
 
 /** What text cannot hold: control characters, and a carriage return that ends no line. */
-// eslint-disable-next-line no-control-regex -- these are what is looked for
 const control = /[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)/;
 
 /** @throws DocumentError when the bytes are no UTF-8 text */
