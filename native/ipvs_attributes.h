@@ -95,6 +95,8 @@ struct DaemonRecord {
   std::array<uint8_t, 16> group6{};
   uint16_t port = 0;
   uint8_t ttl = 0;
+
+  bool operator==(const DaemonRecord&) const = default;
 };
 
 #define RAVEL_ROW(attribute, wire, use, record, field) \
