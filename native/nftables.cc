@@ -68,7 +68,11 @@ Result<std::unique_ptr<Client>> Client::Open(int timeout_ms, int receive_buffer)
     if (socket.failure().error == EPROTONOSUPPORT) return Missing(EPROTONOSUPPORT);
     return std::move(socket.failure());
   }
-  std::unique_ptr<Client> client(new Client(std::move(socket.value())));
+  return Over(std::move(socket.value()));
+}
+
+Result<std::unique_ptr<Client>> Client::Over(std::unique_ptr<NetlinkSocket> socket) {
+  std::unique_ptr<Client> client(new Client(std::move(socket)));
   auto generation = client->Generation();
   if (generation.ok()) return client;
   if (IsMissing(generation.failure())) return Missing(generation.failure().error);

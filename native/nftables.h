@@ -12,6 +12,7 @@
 #include "netlink.h"
 #include "nftables_decode.h"
 #include "nftables_program.h"
+#include "nftables_refusal.h"
 #include "nftables_types.h"
 #include "result.h"
 
@@ -27,6 +28,8 @@ class Client {
   // Opens the socket and asks for the generation, which makes the kernel load nf_tables if it can;
   // kUnsupported where it cannot.
   static Result<std::unique_ptr<Client>> Open(int timeout_ms, int receive_buffer);
+  // The same over a socket that is already open.
+  static Result<std::unique_ptr<Client>> Over(std::unique_ptr<NetlinkSocket> socket);
 
   // NFTA_GEN_ID: grows by one with every transaction in the namespace, whoever commits it.
   Result<uint32_t> Generation();

@@ -55,6 +55,8 @@ struct Expression {
 // (nft_dump_register): 128-bit names where they fit, NFT_REG32_* elsewhere.
 constexpr uint32_t Register(uint32_t word) { return word % 4 == 0 ? NFT_REG_1 + word / 4 : NFT_REG32_00 + word; }
 
+// Kind of an NFTA_EXPR_NAME; kMeta for both kinds of `meta`.
+std::optional<ExpressionKind> ExpressionKindOf(std::string_view name);
 // NFTA_EXPR_NAME of a kind.
 const char* ExpressionName(ExpressionKind kind);
 

@@ -25,7 +25,6 @@
 #include <vector>
 
 #include "message.h"
-#include "netlink.h"
 #include "nftables_types.h"
 #include "result.h"
 
@@ -70,19 +69,5 @@ struct Batch {
 // (ERESTART) when the ruleset has changed since. Without `apply` the batch has no BATCH_END: the kernel
 // judges every message and then drops the transaction (nfnetlink_rcv_batch).
 Result<Batch> BuildBatch(std::span<const uint8_t> program, std::optional<uint32_t> generation, bool apply);
-
-// What the kernel refused, in terms of the program.
-struct Refusal {
-  int64_t operation = -1;  // -1: the transaction as a whole
-  int64_t element = -1;    // within the operation's elements, when the kernel said which
-  int error = 0;           // positive errno
-  std::string message;
-  uint32_t offset = 0;
-  // ENOENT of something that a module registers: its name, else empty.
-  std::string feature;
-  std::string module;
-};
-
-Refusal Explain(const Batch& batch, const MessageError& error);
 
 }  // namespace ravel::nft

@@ -1,68 +1,11 @@
 #include "nftables_statements.h"
 
-#include <linux/netfilter/nf_conntrack_tuple_common.h>
-
 #include <cstring>
+
+#include "nftables_key_parts.h"
 
 namespace ravel::nft {
 namespace {
-
-constexpr uint32_t kFirst = Register(0);
-constexpr uint32_t kRegisterWords = 16;  // NFT_REG32_COUNT
-
-enum class Load : uint8_t { kNetwork, kTransport, kMeta, kCt, kNumgen };
-
-// How a part of a key is loaded. `position` is the byte offset in the header, or the meta or ct key.
-struct PartRow {
-  Load load;
-  uint32_t position;
-  uint32_t length;
-  uint8_t family;  // the layer-3 protocol it needs, NFPROTO_UNSPEC for any
-};
-
-// In the order of KeyPartKind.
-constexpr PartRow kParts[] = {
-    {Load::kNetwork, 12, 4, NFPROTO_IPV4},               // struct iphdr saddr
-    {Load::kNetwork, 16, 4, NFPROTO_IPV4},               // struct iphdr daddr
-    {Load::kNetwork, 8, 16, NFPROTO_IPV6},               // struct ipv6hdr saddr
-    {Load::kNetwork, 24, 16, NFPROTO_IPV6},              // struct ipv6hdr daddr
-    {Load::kMeta, NFT_META_L4PROTO, 1, NFPROTO_UNSPEC},  //
-    {Load::kTransport, 0, 2, NFPROTO_UNSPEC},            // source port of tcp, udp, sctp
-    {Load::kTransport, 2, 2, NFPROTO_UNSPEC},            // destination port
-    {Load::kCt, NFT_CT_DST_IP, 4, NFPROTO_UNSPEC},       // nft asks for no protocol match before it
-    {Load::kNumgen, 0, 4, NFPROTO_UNSPEC},               //
-};
-
-const PartRow& Row(KeyPartKind kind) { return kParts[static_cast<size_t>(kind)]; }
-
-Expression LoadPart(const KeyPart& part, uint32_t destination) {
-  const PartRow& row = Row(part.kind);
-  Expression e;
-  e.destination = destination;
-  switch (row.load) {
-    case Load::kNetwork:
-    case Load::kTransport:
-      e.kind = ExpressionKind::kPayload;
-      e.base = row.load == Load::kNetwork ? NFT_PAYLOAD_NETWORK_HEADER : NFT_PAYLOAD_TRANSPORT_HEADER;
-      e.offset = row.position;
-      e.length = row.length;
-      break;
-    case Load::kMeta:
-      e.kind = ExpressionKind::kMeta;
-      e.key = row.position;
-      break;
-    case Load::kCt:
-      e.kind = ExpressionKind::kCt;
-      e.key = row.position;
-      e.direction = IP_CT_DIR_ORIGINAL;
-      break;
-    case Load::kNumgen:
-      e.kind = ExpressionKind::kNumgen;
-      e.modulus = part.modulus;
-      break;
-  }
-  return e;
-}
 
 Expression Compare(uint32_t operation, std::vector<uint8_t> data) {
   Expression e;
@@ -88,12 +31,6 @@ std::vector<uint8_t> HostWord(uint32_t value) {
   std::vector<uint8_t> bytes(sizeof(value));
   std::memcpy(bytes.data(), &value, sizeof(value));
   return bytes;
-}
-
-uint32_t HostWord(const std::vector<uint8_t>& bytes) {
-  uint32_t value = 0;
-  if (bytes.size() == sizeof(value)) std::memcpy(&value, bytes.data(), sizeof(value));
-  return value;
 }
 
 std::vector<uint8_t> PrefixMask(size_t length, uint8_t prefix) {
@@ -256,151 +193,6 @@ bool Compiler::Add(const Statement& s) {
   return true;
 }
 
-// Reads statements off a list of expressions without caring whether they fit together: Decompile()
-// compiles the result again and compares.
-class Decompiler {
- public:
-  explicit Decompiler(const std::vector<Expression>& expressions) : rest_(expressions) {}
-
-  bool Next(Statement* out, bool* skip);
-  [[nodiscard]] bool done() const { return rest_.empty(); }
-
- private:
-  const Expression* Peek(ExpressionKind kind, size_t ahead = 0) const {
-    return ahead < rest_.size() && rest_[ahead].kind == kind ? &rest_[ahead] : nullptr;
-  }
-  bool Accept(size_t count) {
-    rest_ = rest_.subspan(count);
-    return true;
-  }
-  std::vector<KeyPart> TakeKey();
-  bool Keyed(std::vector<KeyPart> key, Statement* out);
-  bool Mark(Statement* out);
-  bool Address(Statement* out);
-  bool Protocol(Statement* out);
-
-  std::span<const Expression> rest_;
-};
-
-std::vector<KeyPart> Decompiler::TakeKey() {
-  std::vector<KeyPart> key;
-  uint32_t word = 0;
-  while (!rest_.empty()) {
-    const Expression& e = rest_.front();
-    bool found = false;
-    for (size_t i = 0; i < std::size(kParts) && !found; ++i) {
-      const KeyPart part{static_cast<KeyPartKind>(i), e.modulus};
-      if (word < kRegisterWords && LoadPart(part, Register(word)) == e) {
-        key.push_back({part.kind, kParts[i].load == Load::kNumgen ? e.modulus : 0});
-        word += Padded(kParts[i].length) / 4;
-        found = true;
-      }
-    }
-    if (!found) break;
-    Accept(1);
-  }
-  return key;
-}
-
-bool Decompiler::Keyed(std::vector<KeyPart> key, Statement* out) {
-  const Expression* lookup = Peek(ExpressionKind::kLookup);
-  if (lookup == nullptr) return false;
-  out->key = std::move(key);
-  out->set = lookup->set;
-  out->inverted = lookup->inverted;
-  if (!lookup->has_destination) {
-    out->kind = StatementKind::kInSet;
-    return Accept(1);
-  }
-  if (lookup->destination == NFT_REG_VERDICT) {
-    out->kind = StatementKind::kVmap;
-    return Accept(1);
-  }
-  out->kind = StatementKind::kDnatMap;
-  return Peek(ExpressionKind::kNat, 1) != nullptr && Accept(2);
-}
-
-bool Decompiler::Mark(Statement* out) {
-  const Expression* bitwise = Peek(ExpressionKind::kBitwise, 1);
-  const size_t after = bitwise == nullptr ? 1 : 2;
-  if (Peek(ExpressionKind::kMetaSet, after) != nullptr && bitwise != nullptr) {
-    out->kind = StatementKind::kMarkOr;
-    out->mask = HostWord(bitwise->exclusive_or);
-    return Accept(3);
-  }
-  const Expression* compare = Peek(ExpressionKind::kCompare, after);
-  if (compare == nullptr) return false;
-  out->kind = StatementKind::kMarkIs;
-  out->mask = bitwise == nullptr ? ~0U : HostWord(bitwise->data);
-  out->value = HostWord(compare->data);
-  return Accept(after + 1);
-}
-
-bool Decompiler::Address(Statement* out) {
-  const Expression& load = rest_.front();
-  const Expression* bitwise = Peek(ExpressionKind::kBitwise, 1);
-  const Expression* compare = Peek(ExpressionKind::kCompare, bitwise == nullptr ? 1 : 2);
-  if (compare == nullptr || load.base != NFT_PAYLOAD_NETWORK_HEADER) return false;
-  for (const KeyPartKind kind :
-       {KeyPartKind::kIpSource, KeyPartKind::kIpDestination, KeyPartKind::kIp6Source, KeyPartKind::kIp6Destination}) {
-    const PartRow& row = Row(kind);
-    // IPv4 daddr and IPv6 saddr overlap in bytes 8 to 24: the offset tells them apart.
-    if (load.offset != row.position || load.length > row.length) continue;
-    out->kind = kind == KeyPartKind::kIpSource || kind == KeyPartKind::kIp6Source ? StatementKind::kSource
-                                                                                  : StatementKind::kDestination;
-    out->inverted = compare->operation == NFT_CMP_NEQ;
-    out->address = compare->data;
-    out->address.resize(row.length);
-    size_t bits = load.length * 8;
-    if (bitwise != nullptr) {
-      for (bits = 0; bits < bitwise->data.size() * 8 && (bitwise->data[bits / 8] & 0x80 >> bits % 8) != 0;) ++bits;
-    }
-    out->prefix = static_cast<uint8_t>(bits);
-    return Accept(bitwise == nullptr ? 2 : 3);
-  }
-  return false;
-}
-
-bool Decompiler::Protocol(Statement* out) {
-  const Expression* compare = Peek(ExpressionKind::kCompare, 1);
-  if (compare == nullptr || compare->data.size() != 1) return false;
-  out->kind = StatementKind::kProtocol;
-  out->protocol = compare->data[0];
-  return Accept(2);
-}
-
-// `*skip` instead of a statement: the match on the layer-3 protocol that the compiler adds by itself.
-bool Decompiler::Next(Statement* out, bool* skip) {
-  const Expression& first = rest_.front();
-  const bool compared = Peek(ExpressionKind::kCompare, 1) != nullptr || Peek(ExpressionKind::kBitwise, 1) != nullptr;
-  switch (first.kind) {
-    case ExpressionKind::kMasquerade:
-      out->kind = StatementKind::kMasquerade;
-      return Accept(1);
-    case ExpressionKind::kCounter:
-      out->kind = StatementKind::kCounter;
-      return Accept(1);
-    case ExpressionKind::kImmediate:
-      out->kind = StatementKind::kVerdict;
-      out->verdict = first.verdict;
-      return Accept(1);
-    case ExpressionKind::kMeta:
-      if (first.key == NFT_META_MARK) return Mark(out);
-      if (first.key == NFT_META_NFPROTO) {
-        *skip = true;
-        return compared && Accept(2);
-      }
-      if (compared) return Protocol(out);
-      break;
-    case ExpressionKind::kPayload:
-      if (compared) return Address(out);
-      break;
-    default:
-      break;
-  }
-  return Keyed(TakeKey(), out);
-}
-
 }  // namespace
 
 std::optional<std::vector<Expression>> Compile(uint8_t family, const std::vector<Statement>& statements) {
@@ -409,20 +201,6 @@ std::optional<std::vector<Expression>> Compile(uint8_t family, const std::vector
     if (!compiler.Add(statement)) return std::nullopt;
   }
   return std::move(compiler.expressions());
-}
-
-std::optional<std::vector<Statement>> Decompile(uint8_t family, const std::vector<Expression>& expressions) {
-  Decompiler decompiler(expressions);
-  std::vector<Statement> statements;
-  while (!decompiler.done()) {
-    Statement statement;
-    bool skip = false;
-    if (!decompiler.Next(&statement, &skip)) return std::nullopt;
-    if (!skip) statements.push_back(std::move(statement));
-  }
-  const auto again = Compile(family, statements);
-  if (!again || *again != expressions) return std::nullopt;
-  return statements;
 }
 
 }  // namespace ravel::nft

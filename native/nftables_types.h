@@ -6,6 +6,7 @@
 #include <netinet/in.h>
 // In this order.
 #include <linux/netfilter.h>
+#include <linux/netfilter/nf_nat.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 

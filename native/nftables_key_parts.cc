@@ -1,0 +1,36 @@
+#include "nftables_key_parts.h"
+
+#include <linux/netfilter/nf_conntrack_tuple_common.h>
+
+namespace ravel::nft {
+
+Expression LoadPart(const KeyPart& part, uint32_t destination) {
+  const PartRow& row = Row(part.kind);
+  Expression e;
+  e.destination = destination;
+  switch (row.load) {
+    case Load::kNetwork:
+    case Load::kTransport:
+      e.kind = ExpressionKind::kPayload;
+      e.base = row.load == Load::kNetwork ? NFT_PAYLOAD_NETWORK_HEADER : NFT_PAYLOAD_TRANSPORT_HEADER;
+      e.offset = row.position;
+      e.length = row.length;
+      break;
+    case Load::kMeta:
+      e.kind = ExpressionKind::kMeta;
+      e.key = row.position;
+      break;
+    case Load::kCt:
+      e.kind = ExpressionKind::kCt;
+      e.key = row.position;
+      e.direction = IP_CT_DIR_ORIGINAL;
+      break;
+    case Load::kNumgen:
+      e.kind = ExpressionKind::kNumgen;
+      e.modulus = part.modulus;
+      break;
+  }
+  return e;
+}
+
+}  // namespace ravel::nft

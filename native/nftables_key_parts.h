@@ -1,0 +1,42 @@
+// How the parts of a key are loaded into registers: shared by both directions of nftables_statements.h.
+#pragma once
+
+#include <cstdint>
+
+#include "nftables_expressions.h"
+#include "nftables_types.h"
+
+namespace ravel::nft {
+
+inline constexpr uint32_t kFirst = Register(0);
+inline constexpr uint32_t kRegisterWords = 16;  // NFT_REG32_COUNT
+
+enum class Load : uint8_t { kNetwork, kTransport, kMeta, kCt, kNumgen };
+
+// How a part of a key is loaded. `position` is the byte offset in the header, or the meta or ct key.
+struct PartRow {
+  Load load;
+  uint32_t position;
+  uint32_t length;
+  uint8_t family;  // the layer-3 protocol it needs, NFPROTO_UNSPEC for any
+};
+
+// In the order of KeyPartKind.
+inline constexpr PartRow kParts[] = {
+    {Load::kNetwork, 12, 4, NFPROTO_IPV4},               // struct iphdr saddr
+    {Load::kNetwork, 16, 4, NFPROTO_IPV4},               // struct iphdr daddr
+    {Load::kNetwork, 8, 16, NFPROTO_IPV6},               // struct ipv6hdr saddr
+    {Load::kNetwork, 24, 16, NFPROTO_IPV6},              // struct ipv6hdr daddr
+    {Load::kMeta, NFT_META_L4PROTO, 1, NFPROTO_UNSPEC},  //
+    {Load::kTransport, 0, 2, NFPROTO_UNSPEC},            // source port of tcp, udp, sctp
+    {Load::kTransport, 2, 2, NFPROTO_UNSPEC},            // destination port
+    {Load::kCt, NFT_CT_DST_IP, 4, NFPROTO_UNSPEC},       // nft asks for no protocol match before it
+    {Load::kNumgen, 0, 4, NFPROTO_UNSPEC},               //
+};
+
+inline const PartRow& Row(KeyPartKind kind) { return kParts[static_cast<size_t>(kind)]; }
+
+// The expression that loads `part` into register `destination`.
+Expression LoadPart(const KeyPart& part, uint32_t destination);
+
+}  // namespace ravel::nft
