@@ -1,5 +1,6 @@
 /** IPVS in memory, as strict as ip_vs_ctl.c; errno per operation as observed on Linux 6.1. */
 import { KernelError } from '../../src/native/errors.ts';
+import { checkDestinationId, checkDestinationSpec, checkServiceId, checkServiceSpec } from '../../src/native/ipvs-checks.ts';
 import { destinationKey, NO_STATISTICS, serviceKey, snapshotFromObjects } from '../../src/native/ipvs-columns.ts';
 import type {
   ApplyResult,
@@ -78,6 +79,8 @@ export class FakeIpvs implements IpvsPort {
 
   async apply(operations: readonly IpvsOperation[]): Promise<ApplyResult<IpvsOperation>> {
     await Promise.resolve();
+    // The same refusals as the addon's: a value that no kernel takes ends the call before it begins.
+    for (const [index, operation] of operations.entries()) check(operation, () => `operations[${index}]`);
     this.#faults.throwNext('ipvs.apply', `${operations.length} operations`);
     const failed: Failure<IpvsOperation>[] = [];
     for (const [index, operation] of operations.entries()) {
@@ -135,17 +138,16 @@ export class FakeIpvs implements IpvsPort {
   }
 }
 
-/** ip_vs_add_dest() and ip_vs_edit_dest() begin with these. */
-function refuse(spec: DestinationSpec): string | undefined {
-  if (spec.weight < 0) return 'ERANGE';
-  if ((spec.lowerThreshold ?? 0) > (spec.upperThreshold ?? 0)) return 'ERANGE';
-  if (spec.tunnel?.type === 'gue' && (spec.tunnel.port ?? 0) === 0) return 'EINVAL';
-  return undefined;
+function check(operation: IpvsOperation, path: () => string): void {
+  checkServiceId(operation.service, path);
+  if (operation.op === 'addService' || operation.op === 'setService') {
+    checkServiceSpec(operation.spec, 'address' in operation.service && operation.service.address.includes(':') ? 128 : 32, path);
+  }
+  if ('destination' in operation) checkDestinationId(operation.destination, path);
+  if (operation.op === 'addDestination' || operation.op === 'setDestination') checkDestinationSpec(operation.spec, path);
 }
 
 function add(held: Held, id: DestinationId, spec: DestinationSpec): string | undefined {
-  const refused = refuse(spec);
-  if (refused !== undefined) return refused;
   const key = destinationKey(id);
   if (held.destinations.has(key)) return 'EEXIST';
   if (!isUnicast(id.address)) return 'EINVAL';
@@ -161,8 +163,6 @@ function add(held: Held, id: DestinationId, spec: DestinationSpec): string | und
 }
 
 function edit(held: Held, id: DestinationId, spec: DestinationSpec): string | undefined {
-  const refused = refuse(spec);
-  if (refused !== undefined) return refused;
   const key = destinationKey(id);
   const found = held.destinations.get(key);
   if (found === undefined) return 'ENOENT';
