@@ -166,6 +166,7 @@ export class NatState {
       if (set === SERVICES.name) {
         if (entry.verdict !== undefined && 'chain' in entry.verdict) count(this.chainUses, entry.verdict.chain, -1);
         entry.verdict = undefined;
+        entry.comment = undefined;
       } else {
         const pod = entry.slots.get(Number(key[3]));
         if (pod !== undefined) count(this.podUses, pod.address, -1);

@@ -2,7 +2,7 @@
  * Packs changes into transactions of bounded size. A change is the smallest thing that may not be
  * split, because a commit in its middle would mislead packets; changes keep their order.
  */
-import type { Chain, Element, NftOperation, SetSpec } from '../native/nftables-types.ts';
+import type { Element, NftOperation, SetSpec } from '../native/nftables-types.ts';
 import type { NatChain } from './nat-layout.ts';
 import { NAT_SETS, NAT_TABLE } from './nat-layout.ts';
 
@@ -32,14 +32,6 @@ export function chainChange({ chain, rules }: NatChain, exists: boolean): NatCha
   const item = change();
   item.first.push({ op: exists ? 'flushChain' : 'createChain', table: NAT_TABLE, chain });
   for (const rule of rules) item.first.push({ op: 'addRule', table: NAT_TABLE, rule: { chain: chain.name, ...rule } });
-  return item;
-}
-
-/** One change that removes chains, which may refer to each other. */
-export function chainRemoval(chains: readonly Chain[]): NatChange {
-  const item = change();
-  for (const chain of chains) item.last.push({ op: 'flushChain', table: NAT_TABLE, chain });
-  for (const chain of chains) item.last.push({ op: 'deleteChain', table: NAT_TABLE, chain });
   return item;
 }
 

@@ -15,7 +15,7 @@ import { ADDRESSES, baseChains, ENDPOINTS, HAIRPIN, NAT_SETS, NAT_TABLE, podsCha
 import type { NatEntry, NatServiceId } from './nat-state.ts';
 import { elementText, NatState } from './nat-state.ts';
 import type { NatChange } from './nat-transaction.ts';
-import { chainChange, chainRemoval, change, costOf, pack, TRANSACTION_LIMIT } from './nat-transaction.ts';
+import { chainChange, change, costOf, pack, TRANSACTION_LIMIT } from './nat-transaction.ts';
 
 export interface NatPlan {
   /** To be committed one after another; each is atomic. */
@@ -222,7 +222,7 @@ class Planner {
     }
     const present = unwanted.filter((name) => chains.has(name));
     for (const name of present) if (!/^pods-/.test(name)) this.#repairs.push(`chain ${name} does not belong to the table`);
-    return { first, last: removalsOf(present, this.#state, this.#limit) };
+    return { first, last: removalsOf(present, this.#state) };
   }
 
   #hairpinChanges(uses: Uses, whole: boolean): { first: NatChange[]; last: NatChange[] } {
@@ -261,10 +261,9 @@ class Planner {
   }
 
   #skeleton(): NatChange[] {
-    const item = change();
-    if (!this.#state.exists) item.first.push({ op: 'addTable', table: NAT_TABLE });
-    for (const set of NAT_SETS) if (!this.#state.sets.has(set.name)) item.first.push({ op: 'addSet', table: NAT_TABLE, set });
-    return [item];
+    const operations: NftOperation[] = this.#state.exists ? [] : [{ op: 'addTable', table: NAT_TABLE }];
+    for (const set of NAT_SETS) if (!this.#state.sets.has(set.name)) operations.push({ op: 'addSet', table: NAT_TABLE, set });
+    return operations.map((operation) => ({ ...change(), first: [operation] }));
   }
 
   #surplusSets(): NatChange[] {
@@ -278,14 +277,14 @@ class Planner {
   }
 }
 
-/** Chains of the agent one by one; others together, since they may jump to each other. */
-function removalsOf(names: readonly string[], state: NatState, limit: number): NatChange[] {
-  const chainOf = (name: string) => {
-    const hook = state.chains.get(name)?.hook;
-    return hook === undefined ? { name } : { name, hook };
-  };
-  if (names.length * 2 <= limit) return names.length === 0 ? [] : [chainRemoval(names.map(chainOf))];
-  return names.map((name) => chainRemoval([chainOf(name)]));
+/** Chains that nothing of ours refers to; they may refer to each other, so all are emptied before the first one goes. */
+function removalsOf(names: readonly string[], state: NatState): NatChange[] {
+  const operations = (op: 'flushChain' | 'deleteChain'): NatChange[] =>
+    names.map((name) => {
+      const hook = state.chains.get(name)?.hook;
+      return { ...change(), last: [{ op, table: NAT_TABLE, chain: hook === undefined ? { name } : { name, hook } }] };
+    });
+  return [...operations('flushChain'), ...operations('deleteChain')];
 }
 
 /** The difference between the table and what is desired; empty when there is none. */

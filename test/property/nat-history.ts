@@ -80,7 +80,7 @@ export const natHistory: fc.Arbitrary<NatHistory> = fc.record({
     fc.record({
       target,
       meddling: fc.oneof({ arbitrary: fc.constant([]), weight: 2 }, { arbitrary: fc.array(meddling, { maxLength: 3 }), weight: 1 }),
-      limit: fc.constantFrom(12, 25, 1000),
+      limit: fc.constantFrom(4, 12, 25, 1000),
       cut: fc.double({ min: 0, max: 1, noNaN: true }),
     }),
     { minLength: 1, maxLength: 3 },
