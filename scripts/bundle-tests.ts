@@ -1,5 +1,6 @@
 /**
- * Bundles test files so that a VM loads one file each instead of many small modules.
+ * Bundles test files so that a VM loads one file each instead of many small modules, and the programs
+ * that the lab starts (build/lab).
  *   scripts/bundle-tests.ts [FROM] [TO]      default: test/vm-suite build/vm-suite
  */
 import { globSync, rmSync } from 'node:fs';
@@ -21,3 +22,5 @@ if (entryPoints.length > 0) {
   });
 }
 process.stdout.write(entryPoints.map((file) => `${file.replace(from, to).replace(/\.ts$/, '.mjs')}\n`).join(''));
+
+await build({ ...bundleOptions, entryPoints: globSync('test/lab/programs/*.ts'), outdir: 'build/lab', outExtension: { '.js': '.mjs' } });
