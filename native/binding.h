@@ -118,6 +118,19 @@ class EventStream {
   virtual void Close() = 0;
 };
 
+// A descriptor to poll and what to do when it is readable: events go to the stream, true says that
+// some were lost. `read` owns the socket; it is destroyed on the executor's thread.
+struct Watched {
+  int fd = -1;
+  std::function<Result<bool>()> read;
+};
+
+// Opens a subscription on the executor. The promise resolves, once events are being collected, to a
+// function that ends it. The callback gets values of `open`'s making, { type: 'overrun' }, an Error
+// (and then nothing more), and null when the namespace was closed.
+Napi::Value Subscribe(Napi::Env env, const std::shared_ptr<Executor>& executor, Napi::Function callback,
+                      std::function<Result<Watched>(const std::shared_ptr<EventStream>&)> open);
+
 // Registration, called by addon.cc for each interface.
 void InitNetns(Napi::Env env, Napi::Object exports);
 void InitIpvs(Napi::Env env, Napi::Object exports);

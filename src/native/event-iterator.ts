@@ -1,6 +1,9 @@
 /** Ends a subscription; idempotent. */
 export type Unsubscribe = () => void;
 
+/** Takes an event; an Error ends the iteration with it, null without. */
+export type Deliver<Event> = (event: Event | Error | null) => void;
+
 /** Events held for a slow reader before the rest is replaced by one overrun. */
 const QUEUE_LIMIT = 8192;
 
@@ -11,8 +14,8 @@ const QUEUE_LIMIT = 8192;
  */
 export class EventIterator<Event> implements AsyncIterableIterator<Event> {
   readonly #queue: (Event | { type: 'overrun' })[] = [];
-  readonly #waiting: ((result: IteratorResult<Event>) => void)[] = [];
-  readonly #onEnd: () => void;
+  readonly #waiting: PromiseWithResolvers<IteratorResult<Event>>[] = [];
+  readonly #onEnd: (self: EventIterator<Event>) => void;
   readonly #signal: AbortSignal | undefined;
   readonly #started: Promise<void>;
   readonly #abort = () => this.end();
@@ -23,8 +26,8 @@ export class EventIterator<Event> implements AsyncIterableIterator<Event> {
 
   /** `subscribe` gets the function that takes events; `onEnd` runs once when the iteration is over. */
   constructor(
-    subscribe: (deliver: (event: Event) => void) => Promise<Unsubscribe>,
-    options: { signal?: AbortSignal | undefined; onEnd?: (() => void) | undefined } = {},
+    subscribe: (deliver: Deliver<Event>) => Promise<Unsubscribe>,
+    options: { signal?: AbortSignal | undefined; onEnd?: ((self: EventIterator<Event>) => void) | undefined } = {},
   ) {
     this.#signal = options.signal;
     this.#onEnd = options.onEnd ?? (() => undefined);
@@ -38,21 +41,41 @@ export class EventIterator<Event> implements AsyncIterableIterator<Event> {
     return this.#started;
   }
 
-  async #start(subscribe: (deliver: (event: Event) => void) => Promise<Unsubscribe>): Promise<void> {
+  /** No more events will come. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  async #start(subscribe: (deliver: Deliver<Event>) => Promise<Unsubscribe>): Promise<void> {
     try {
       const unsubscribe = await subscribe((event) => this.#deliver(event));
       if (this.#ended) unsubscribe();
       else this.#unsubscribe = unsubscribe;
     } catch (error) {
-      if (!this.#ended) this.#failure = { error };
-      this.end();
+      this.#fail(error);
     }
   }
 
-  #deliver(event: Event): void {
+  #fail(error: unknown): void {
     if (this.#ended) return;
     const reader = this.#waiting.shift();
-    if (reader !== undefined) reader({ done: false, value: event });
+    if (reader === undefined) this.#failure = { error };
+    else reader.reject(error);
+    this.end();
+  }
+
+  #deliver(event: Event | Error | null): void {
+    if (this.#ended) return;
+    if (event === null) {
+      this.end();
+      return;
+    }
+    if (event instanceof Error) {
+      this.#fail(event);
+      return;
+    }
+    const reader = this.#waiting.shift();
+    if (reader !== undefined) reader.resolve({ done: false, value: event });
     else if (this.#queue.length < QUEUE_LIMIT) this.#queue.push(event);
     else if (!this.#overrun) {
       this.#overrun = true;
@@ -67,8 +90,8 @@ export class EventIterator<Event> implements AsyncIterableIterator<Event> {
     this.#queue.length = 0;
     this.#signal?.removeEventListener('abort', this.#abort);
     this.#unsubscribe?.();
-    for (const reader of this.#waiting.splice(0)) reader({ done: true, value: undefined });
-    this.#onEnd();
+    for (const reader of this.#waiting.splice(0)) reader.resolve({ done: true, value: undefined });
+    this.#onEnd(this);
   }
 
   async next(): Promise<IteratorResult<Event>> {
@@ -86,7 +109,9 @@ export class EventIterator<Event> implements AsyncIterableIterator<Event> {
     if (this.#ended) return { done: true, value: undefined };
     const late = this.#queue.shift();
     if (late !== undefined) return { done: false, value: late as Event };
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    const reader = Promise.withResolvers<IteratorResult<Event>>();
+    this.#waiting.push(reader);
+    return reader.promise;
   }
 
   return(): Promise<IteratorResult<Event>> {

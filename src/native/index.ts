@@ -1,6 +1,8 @@
 /** The kernel interfaces of `ravel-agent/native`, usable alone. */
 export { Netns } from './netns.ts';
 export type { OpenOptions } from './netns.ts';
+export { Links } from './links.ts';
+export type { LinkGroup } from './links.ts';
 export * from './errors.ts';
 export { Ipvs } from './ipvs.ts';
 export { destinationIdAt, destinationKey, serviceIdAt, serviceKey, toObjects } from './ipvs-columns.ts';

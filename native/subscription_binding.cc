@@ -1,0 +1,63 @@
+// Kernel events to a JavaScript callback: what watch() of every interface has in common.
+#include "binding.h"
+
+namespace ravel {
+namespace {
+
+// Lives in the executor's table of watched descriptors. Its end without a request from JavaScript
+// means that the namespace was closed; before it was established, that nobody is listening yet.
+struct Guard {
+  explicit Guard(std::shared_ptr<EventStream> the_stream) : stream(std::move(the_stream)) {}
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+  ~Guard() {
+    if (established) {
+      stream->Post([](Napi::Env env) { return env.Null(); });
+    } else {
+      stream->Close();
+    }
+  }
+  std::shared_ptr<EventStream> stream;
+  bool established = false;
+};
+
+void Serve(Executor* executor, const Watched& watched, EventStream& stream) {
+  Result<bool> read = watched.read();
+  if (read.ok()) {
+    if (read.value()) stream.PostOverrun();
+    return;
+  }
+  stream.Post([failure = std::move(read.failure())](Napi::Env env) { return MakeError(env, failure); });
+  executor->Unwatch(watched.fd);
+}
+
+}  // namespace
+
+Napi::Value Subscribe(Napi::Env env, const std::shared_ptr<Executor>& executor, Napi::Function callback,
+                      std::function<Result<Watched>(const std::shared_ptr<EventStream>&)> open) {
+  const std::shared_ptr<EventStream> stream = EventStream::Create(env, callback);
+  auto guard = std::make_shared<Guard>(stream);
+  // The thread runs this only while the executor lives, so a plain pointer is enough.
+  Executor* thread = executor.get();
+  std::function<Result<int>()> work = [guard = std::move(guard), open = std::move(open), thread]() -> Result<int> {
+    Result<Watched> opened = open(guard->stream);
+    if (!opened.ok()) return std::move(opened.failure());
+    guard->established = true;
+    const int fd = opened.value().fd;
+    thread->Watch(fd,
+                  [thread, guard, watched = std::move(opened.value())]() { Serve(thread, watched, *guard->stream); });
+    return fd;
+  };
+  return RunAsync<int>(env, executor, std::move(work),
+                       [stream, executor](Napi::Env convert_env, int& fd) -> Napi::Value {
+                         const auto end = [stream, executor, fd, ended = false](const Napi::CallbackInfo&) mutable {
+                           if (std::exchange(ended, true)) return;
+                           stream->Close();
+                           Executor* raw = executor.get();
+                           executor->Submit([raw, fd]() { raw->Unwatch(fd); });
+                         };
+                         return Napi::Function::New(convert_env, end, "unsubscribe");
+                       });
+}
+
+}  // namespace ravel

@@ -1,0 +1,174 @@
+import { addon } from './addon.ts';
+import { KernelError, ClosedError, UnsupportedError } from './errors.ts';
+import { EventIterator } from './event-iterator.ts';
+import type { ApplyResult, Failure } from './ipvs-types.ts';
+import { addressesOf, describeLinkOperation, linkOf, neighboursOf, packOperations, routesOf } from './links-records.ts';
+import type { RawLink } from './links-records.ts';
+import type { InterfaceAddress, Link, LinkEvent, LinkOperation, LinksPort, Neighbour, Route } from './link-types.ts';
+import { checkedOpenOptions, netnsHandle } from './netns.ts';
+import type { NetnsHandle, OpenOptions } from './netns.ts';
+
+/** One refused operation as the addon reports it. */
+interface RawFailure {
+  readonly index: number;
+  readonly errno: number;
+  readonly code: string;
+  readonly message?: string;
+  readonly offset?: number;
+}
+
+type RawEvent =
+  | { readonly kind: 0; readonly deleted: boolean; readonly value: RawLink }
+  | { readonly kind: 1 | 2 | 3; readonly deleted: boolean; readonly value: ArrayBuffer }
+  | { readonly type: 'overrun' };
+
+interface LinksHandle {
+  links(): Promise<RawLink[]>;
+  addresses(): Promise<ArrayBuffer>;
+  routes(): Promise<ArrayBuffer>;
+  neighbours(): Promise<ArrayBuffer>;
+  apply(bytes: ArrayBuffer, names: readonly string[]): Promise<RawFailure[]>;
+  watch(kinds: number, deliver: (event: RawEvent | Error | null) => void): Promise<() => void>;
+  close(): Promise<void>;
+}
+
+interface LinksExports {
+  linksOpen(netns: NetnsHandle, timeoutMs: number, receiveBufferBytes: number): Promise<LinksHandle>;
+}
+
+/** Position of each group in the mask and in the events of the addon. */
+const groupNames = ['link', 'address', 'route', 'neighbour'] as const;
+
+/** What watch() can watch. */
+export type LinkGroup = (typeof groupNames)[number];
+
+function eventOf(raw: RawEvent): LinkEvent | undefined {
+  if ('type' in raw) return raw;
+  const change = raw.deleted ? 'deleted' : 'new';
+  if (raw.kind === 0) return { type: 'link', change, link: linkOf(raw.value) };
+  if (raw.kind === 1) {
+    const [address] = addressesOf(raw.value);
+    return address && { type: 'address', change, address };
+  }
+  if (raw.kind === 2) {
+    const [route] = routesOf(raw.value);
+    return route && { type: 'route', change, route };
+  }
+  const [neighbour] = neighboursOf(raw.value);
+  return neighbour && { type: 'neighbour', change, neighbour };
+}
+
+function failureOf(raw: RawFailure, operation: LinkOperation): Failure<LinkOperation> {
+  const extack = {
+    ...(raw.message !== undefined && { message: raw.message }),
+    ...(raw.offset !== undefined && { offset: raw.offset }),
+  };
+  const error = new KernelError({
+    op: `links.${operation.op}`,
+    subject: describeLinkOperation(operation),
+    errno: raw.errno,
+    code: raw.code,
+    index: raw.index,
+    extack,
+  });
+  return { index: raw.index, operation, error };
+}
+
+/** Links, addresses, routes and neighbours of one network namespace (rtnetlink). */
+export class Links implements LinksPort {
+  readonly #handle: LinksHandle;
+  readonly #watches = new Set<EventIterator<LinkEvent>>();
+  #closing: Promise<void> | undefined;
+
+  private constructor(handle: LinksHandle) {
+    this.#handle = handle;
+  }
+
+  /** Opens a socket in `netns`, by default the namespace of the process. ClosedError when that is closed. */
+  static async open(options: OpenOptions = {}): Promise<Links> {
+    const { timeoutMs, receiveBufferBytes } = checkedOpenOptions(options);
+    const exports = addon() as unknown as LinksExports;
+    return new Links(await exports.linksOpen(netnsHandle(options.netns), timeoutMs, receiveBufferBytes));
+  }
+
+  /** All devices. DumpInterruptedError when the table changed during each of four reads. */
+  async links(): Promise<readonly Link[]> {
+    return (await this.#handle.links()).map(linkOf);
+  }
+
+  /** All IPv4 and IPv6 addresses of all devices. */
+  async addresses(): Promise<readonly InterfaceAddress[]> {
+    return addressesOf(await this.#handle.addresses());
+  }
+
+  /** All IPv4 and IPv6 routes of all tables. A multipath route has neither gateway nor interface. */
+  async routes(): Promise<readonly Route[]> {
+    return routesOf(await this.#handle.routes());
+  }
+
+  /** The ARP and NDP tables. */
+  async neighbours(): Promise<readonly Neighbour[]> {
+    return neighboursOf(await this.#handle.neighbours());
+  }
+
+  /**
+   * Carries out the operations in order; not atomic: those that the kernel refused are listed, the
+   * rest took effect. Rejects with RangeError or TypeError, before anything is sent, for a malformed
+   * operation; with UnsupportedError when the kernel has no dummy device (the others were carried
+   * out); with another error only when the answers were lost.
+   */
+  async apply(operations: readonly LinkOperation[]): Promise<ApplyResult<LinkOperation>> {
+    const { bytes, names } = packOperations(operations);
+    const refused = await this.#handle.apply(bytes, names);
+    const failed = refused.flatMap((raw) => {
+      const operation = operations[raw.index];
+      return operation === undefined ? [] : [failureOf(raw, operation)];
+    });
+    // rtnl_newlink() answers EOPNOTSUPP for a kind that neither is there nor could be loaded.
+    if (failed.some(({ operation, error }) => operation.op === 'addDummy' && error.code === 'EOPNOTSUPP')) {
+      throw new UnsupportedError('dummy network device', 'modprobe dummy');
+    }
+    return { applied: operations.length - failed.length, failed };
+  }
+
+  /**
+   * Changes from now on, also those made by this handle, in the kernel's order. After
+   * `{ type: 'overrun' }` events were lost: read everything again. Ends when the signal aborts or
+   * the handle or its namespace closes; next() throws when the subscription is refused.
+   */
+  watch(groups: readonly LinkGroup[], options: { signal?: AbortSignal } = {}): EventIterator<LinkEvent> {
+    const unknown = groups.find((group) => !groupNames.includes(group));
+    if (unknown !== undefined) throw new RangeError(`groups: unknown group ${JSON.stringify(unknown)}`);
+    const mask = groupNames.reduce((bits, name, bit) => bits | (groups.includes(name) ? 1 << bit : 0), 0);
+    const iterator = new EventIterator<LinkEvent>(
+      async (deliver) =>
+        this.#handle.watch(mask, (raw) => {
+          const event = raw === null || raw instanceof Error ? raw : eventOf(raw);
+          if (event !== undefined) deliver(event);
+        }),
+      { signal: options.signal, onEnd: (ended) => void this.#watches.delete(ended) },
+    );
+    if (!iterator.ended) this.#watches.add(iterator);
+    return iterator;
+  }
+
+  /** Ends the watches and closes the socket after the calls that were made before. Idempotent. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    for (const watch of this.#watches) watch.end();
+    try {
+      await this.#handle.close();
+    } catch (error) {
+      // The namespace went first, and the socket with it.
+      if (!(error instanceof ClosedError)) throw error;
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
