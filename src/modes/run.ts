@@ -88,6 +88,7 @@ export class Agent {
         lastPass: loop.lastPass ?? null,
         nextRetryMilliseconds: loop.nextRetryMilliseconds ?? null,
       },
+      held: loop.held ?? null,
       failures: loop.failures.map(({ op, subject, code, message }) => ({ op, object: subject, errno: code, message })),
       vips: plane.vips.map(({ address, announced, reason, conflicts }) => ({
         ...{ address, announced: announced ?? null, reason: reason ?? null, conflicts },

@@ -33,6 +33,8 @@ export interface AgentDocument {
     readonly attempts: number;
     readonly nextRetryMilliseconds: number | null;
   };
+  /** Why removals are held back, in words. */
+  readonly held: string | null;
   readonly failures: readonly AgentFailure[];
   readonly vips: readonly {
     readonly address: Address;

@@ -1,0 +1,110 @@
+import { join } from 'node:path';
+import { z } from 'zod';
+import { AddressDriver } from '../drivers/addresses.ts';
+import { IpvsDriver } from '../drivers/ipvs.ts';
+import { NatDriver } from '../drivers/nat.ts';
+import { merge, type DriverOutcome } from '../drivers/outcome.ts';
+import { SysctlDriver } from '../drivers/sysctls.ts';
+import { UnsupportedError } from '../native/errors.ts';
+import { askAgent } from '../observe/status-server.ts';
+import { describeIpvs, describeLink, describeNft, describeSysctl } from '../reconcile/describe.ts';
+import type { PlannedChange } from '../reconcile/plane.ts';
+import { commonOptions } from './agent-options.ts';
+import type { Command, CommandContext } from './command.ts';
+import { openJournal } from './journal.ts';
+import { printJson } from './output.ts';
+import { jsonChange, plannedChangeSchema, printChanges } from './plan.ts';
+import { UsageError } from './resolve.ts';
+
+export const cleanupSchema = z.strictObject({
+  dryRun: z.boolean().describe('nothing was removed, only listed'),
+  changes: z.array(plannedChangeSchema),
+  failures: z.array(z.string()).describe('what could not be removed, and why'),
+});
+
+/** A part of what is ours: what to do about it, and how. */
+interface Part {
+  readonly changes: readonly PlannedChange[];
+  readonly apply: () => Promise<DriverOutcome>;
+}
+
+/** Nothing of ours can be where the kernel lacks the feature. */
+async function ifSupported(part: () => Promise<Part>): Promise<Part[]> {
+  try {
+    return [await part()];
+  } catch (error) {
+    if (error instanceof UnsupportedError) return [];
+    throw error;
+  }
+}
+
+async function parts({ flags, kernel, root }: CommandContext): Promise<Part[]> {
+  const { vipInterface, stateDirectory } = commonOptions(flags);
+  const { ipvs: ipvsPort, nftables, links, sysctls: sysctlPort } = kernel();
+  const addresses = new AddressDriver(links, vipInterface);
+  const { placed } = await addresses.observe();
+  const ipvsPart = async (): Promise<Part> => {
+    const ipvs = new IpvsDriver(ipvsPort);
+    const target = { services: new Map(), ownership: { configured: () => false, placed: (vip: string) => placed.has(vip), vip: () => false } };
+    const plan = await ipvs.plan(target);
+    return { changes: plan.operations.map(({ operation }) => describeIpvs(operation)), apply: () => ipvs.apply(target, plan) };
+  };
+  const linkPart = async (): Promise<Part> => {
+    const operations = await addresses.cleanupOperations();
+    return { changes: operations.map(describeLink), apply: () => addresses.apply(operations) };
+  };
+  const natPart = async (): Promise<Part> => {
+    const nat = new NatDriver(nftables);
+    const plan = await nat.cleanupPlan();
+    return { changes: plan.transactions.flat().flatMap(describeNft), apply: () => nat.apply(plan) };
+  };
+  const sysctlPart = async (): Promise<Part> => {
+    const journal = await openJournal(stateDirectory, root);
+    const sysctls = new SysctlDriver(sysctlPort, journal);
+    const operations = await sysctls.cleanupOperations();
+    const apply = async (): Promise<DriverOutcome> => {
+      const outcome = await sysctls.apply(operations);
+      if (outcome.failures.length === 0) await sysctls.dropJournal();
+      return outcome;
+    };
+    return { changes: operations.map(describeSysctl), apply };
+  };
+  // Services before their addresses, and ARP stays muted until no VIP is left.
+  return [...(await ifSupported(ipvsPart)), await linkPart(), ...(await ifSupported(natPart)), await sysctlPart()];
+}
+
+async function refuseWhileRunning(folder: string): Promise<void> {
+  for (const mode of ['director', 'realserver']) {
+    const agent = (await askAgent(join(folder, `${mode}.sock`))) as { pid?: number } | undefined;
+    if (agent !== undefined) throw new UsageError(`a ${mode} is running (process ${agent.pid ?? '?'}) and would put everything back; stop it first`);
+  }
+}
+
+async function run(context: CommandContext): Promise<0 | 1> {
+  const { flags, argv, json, output } = context;
+  const dryRun = argv['dry-run'] === true;
+  if (!dryRun) await refuseWhileRunning(commonOptions(flags).stateDirectory);
+  const found = await parts(context);
+  const changes = found.flatMap((part) => part.changes);
+  const outcomes: DriverOutcome[] = [];
+  if (!dryRun) for (const part of found) outcomes.push(await part.apply());
+  const { failures } = merge(outcomes);
+  if (json) printJson(output, { dryRun, changes: changes.map(jsonChange), failures: failures.map(({ message }) => message) });
+  else {
+    printChanges(output, changes);
+    for (const { message } of failures) output.complain(`${message}\n`);
+  }
+  return failures.length === 0 ? 0 : 1;
+}
+
+export const cleanupCommand: Command = {
+  command: 'cleanup',
+  describe: 'remove exactly what the agent made, and put changed settings back',
+  examples: [
+    ['$0 cleanup --dry-run', 'list what would be removed'],
+    ['$0 cleanup', 'remove it'],
+  ],
+  flags: ['vip-interface', 'state-dir', 'log-level', 'log-format', 'debug'],
+  options: { 'dry-run': { type: 'boolean', describe: 'only list what would be removed' } },
+  run,
+};

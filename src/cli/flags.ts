@@ -1,0 +1,112 @@
+/** Every flag, once: its name is also its key in --config, and with RAVEL_ before it its environment variable. */
+import { hostname } from 'node:os';
+import type { z } from 'zod';
+import { defaultVipInterface } from '../drivers/ownership.ts';
+import * as values from './values.ts';
+
+export interface Flag<Schema extends z.ZodType = z.ZodType> {
+  readonly kind: 'text' | 'switch' | 'list';
+  readonly schema: Schema;
+  readonly default?: z.output<Schema>;
+  /** How the default reads in the help; default: the value itself. */
+  readonly defaultText?: string;
+  readonly about: string;
+}
+
+const flag = <Schema extends z.ZodType>(definition: Flag<Schema>): Flag<Schema> => definition;
+
+export const flags = {
+  mode: flag({ kind: 'text', schema: values.choice(['director', 'realserver']), about: 'what this machine does: director or realserver' }),
+  'source-file': flag({ kind: 'text', schema: values.nonEmpty, about: 'cluster file, YAML or JSON; watched while the agent runs' }),
+  nodename: flag({
+    ...{ kind: 'text', schema: values.nonEmpty, about: 'name of this node in the cluster' },
+    ...{ default: hostname(), defaultText: 'the host name' },
+  }),
+  'compute-iface': flag({ kind: 'text', schema: values.interfaceName, about: 'interface that faces the segment: VIPs are announced, or kept silent, on it' }),
+  'vip-interface': flag({
+    ...{ kind: 'text', schema: values.interfaceName, default: defaultVipInterface },
+    about: 'device that holds the VIPs; made as a dummy. A dummy of this name belongs to the agent with all its addresses; a device of another kind is used as it is',
+  }),
+  'state-dir': flag({ kind: 'text', schema: values.nonEmpty, default: '/run/ravel-agent', about: 'folder of the status socket and of the record of changed sysctls' }),
+  'audit-interval': flag({
+    ...{ kind: 'text', schema: values.duration('1s', '1h'), default: 60_000, defaultText: '60s' },
+    about: 'how often everything is compared although nothing seems to have changed (1s to 1h)',
+  }),
+  'arp-refresh': flag({
+    ...{ kind: 'text', schema: values.duration('1s', '1h'), default: 60_000, defaultText: '60s' },
+    about: 'how often a VIP that is held is announced again (1s to 1h)',
+  }),
+  'arp-rate': flag({ kind: 'text', schema: values.integer(10, 100_000), default: 2000, about: 'gratuitous ARP frames a second at most (10 to 100000)' }),
+  'handover-delay': flag({
+    ...{ kind: 'text', schema: values.duration('0s', '1m'), default: 1000, defaultText: '1s' },
+    about: 'how long a director waits before a node without pods gets connections again, and a realserver keeps the rules of its last pod (0s to 1m)',
+  }),
+  'removal-guard-share': flag({
+    ...{ kind: 'text', schema: values.integer(0, 100), default: 50 },
+    about: 'hold a change that would remove more than this share of the virtual services, in percent',
+  }),
+  'removal-guard-count': flag({
+    ...{ kind: 'text', schema: values.integer(0, 1_000_000), default: 10 },
+    about: 'a change that removes no more than this many virtual services is never held',
+  }),
+  'allow-mass-removal': flag({ kind: 'switch', schema: values.boolean, default: false, about: 'hold nothing: remove whatever is no longer asked for' }),
+  'ipvs-weight-override': flag({ kind: 'switch', schema: values.boolean, default: false, about: 'director: weight 1 for every node that has a ready pod' }),
+  'ipvs-ignore-node-cordon': flag({ kind: 'switch', schema: values.boolean, default: true, about: 'director: nodes marked unschedulable stay backends' }),
+  'ipvs-sysctl': flag({
+    ...{ kind: 'list', schema: values.settings, default: new Map<string, string>(), defaultText: 'none' },
+    about: 'director: name=value below /proc/sys/net/ipv4/vs; put back by cleanup',
+  }),
+  'iptables-masq': flag({
+    ...{ kind: 'switch', schema: values.boolean, default: false },
+    about: "realserver: replace the client's address by the node's on the way to a pod",
+  }),
+  'pod-cidr-masq': flag({ kind: 'text', schema: values.prefix, about: 'realserver: with --iptables-masq, clients inside this prefix keep their address' }),
+  'auto-configure-service': flag({ kind: 'text', schema: values.listenerTarget, about: 'namespace/service:portName that answers on VIPs without a port of their own' }),
+  'auto-configure-port': flag({ kind: 'text', schema: values.integer(1, 65_535), about: 'port on which it does' }),
+  'log-level': flag({ kind: 'text', schema: values.choice(['error', 'warn', 'info', 'debug']), default: 'info', about: 'error, warn, info or debug' }),
+  'log-format': flag({
+    ...{ kind: 'text', schema: values.choice(['auto', 'json', 'text']), default: 'auto' },
+    about: 'json, text, or auto: text on a terminal and JSON elsewhere',
+  }),
+  debug: flag({ kind: 'switch', schema: values.boolean, default: false, about: 'the same as --log-level=debug' }),
+} satisfies Record<string, Flag>;
+
+export type FlagName = keyof typeof flags;
+
+export type FlagValues = { readonly [Name in FlagName]?: z.output<(typeof flags)[Name]['schema']> };
+
+/**
+ * Accepted with one warning, so that a manifest written for the original keeps working: they chose things that this
+ * agent decides by itself, or belong to sources and modes that it does not have.
+ */
+export const deadFlags: Readonly<Record<string, string>> = {
+  'config-namespace': 'the cluster comes from --source-file',
+  'config-name': 'the cluster comes from --source-file',
+  'config-key': 'the cluster comes from --source-file',
+  kubeconfig: 'the cluster comes from --source-file',
+  'compute-iface-local': 'VIPs are on a device of their own',
+  gateway: 'announcements are gratuitous and ask nobody',
+  'primary-ip': 'a director is a backend when it runs pods',
+  'lo-announce': 'no setting of lo is needed',
+  'lo-ignore': 'no setting of lo is needed',
+  'primary-announce': 'a realserver sets arp_announce as it must be',
+  'primary-ignore': 'a realserver sets arp_ignore as it must be',
+  'iptables-chain': 'the rules are in a table of their own',
+  'failover-timeout': 'a realserver does not wait for a director',
+  'coordinator-port': 'a realserver does not wait for a director',
+  'forced-reconfigure': 'everything is compared every --audit-interval',
+  'ipvs-colocation-mode': 'not needed',
+  'cleanup-master': 'use the command cleanup',
+  'bgp-bin': 'there is no mode bgp',
+  'bgp-communities': 'there is no mode bgp',
+  'stats-enabled': 'the kernel counts; see status',
+  'stats-interface': 'the kernel counts; see status',
+  'stats-listen': 'the kernel counts; see status',
+  'stats-port': 'the kernel counts; see status',
+  'stats-interval': 'the kernel counts; see status',
+  'calico-version': 'never had an effect',
+  'calico-dir': 'never had an effect',
+  'calico-bin': 'never had an effect',
+};
+
+export const environmentName = (name: string): string => `RAVEL_${name.toUpperCase().replaceAll('-', '_')}`;

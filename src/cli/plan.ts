@@ -1,0 +1,82 @@
+import { z } from 'zod';
+import { compositions, firstPublication, InputRefusedError } from '../modes/run.ts';
+import { systemClock } from '../reconcile/clock.ts';
+import type { PlannedChange } from '../reconcile/plane.ts';
+import { agentOptions } from './agent-options.ts';
+import type { Command, CommandContext } from './command.ts';
+import { openJournal } from './journal.ts';
+import { paint, printJson, type Output } from './output.ts';
+import { sourceOf } from './run.ts';
+
+export const plannedChangeSchema = z.strictObject({
+  vip: z.string().nullable().describe('VIP that the change is about; null for the device, a setting, or rules common to all'),
+  kind: z.enum(['sysctl', 'device', 'address', 'ipvs', 'nftables']).describe('kind of kernel object'),
+  op: z.string().describe('operation, such as addService or deleteAddress'),
+  text: z.string().describe('the object and its new value, for people'),
+});
+
+export const planSchema = z.strictObject({
+  mode: z.enum(['director', 'realserver']),
+  changes: z.array(plannedChangeSchema).describe('in the order in which they would be made'),
+  held: z.string().nullable().describe('why removals would be held back; null when none are'),
+});
+
+const signOf = (op: string): '+' | '-' | '~' => (/^(add|create|insert)/.test(op) ? '+' : /^(delete|flush)/.test(op) ? '-' : '~');
+const styles = { '+': 'green', '-': 'red', '~': 'yellow' } as const;
+
+export const jsonChange = ({ vip, kind, op, text }: PlannedChange): z.infer<typeof plannedChangeSchema> => ({ vip: vip ?? null, kind, op, text });
+
+/** Changes under the VIP they are about, common ones first. */
+export function printChanges(output: Output, changes: readonly PlannedChange[]): void {
+  const groups = new Map<string, PlannedChange[]>();
+  for (const change of changes) groups.set(change.vip ?? '', [...(groups.get(change.vip ?? '') ?? []), change]);
+  for (const [vip, group] of [...groups].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    output.print(`${paint(output, 'bold', vip === '' ? 'for all VIPs' : vip)}\n`);
+    for (const { op, kind, text } of group) {
+      const sign = signOf(op);
+      output.print(`  ${paint(output, styles[sign], sign)} ${kind.padEnd(8)}  ${text}\n`);
+    }
+  }
+  const count = (sign: string): number => changes.filter(({ op }) => signOf(op) === sign).length;
+  const total = changes.length === 0 ? 'nothing to change' : `${count('+')} to add, ${count('~')} to change, ${count('-')} to remove`;
+  output.print(`${total}\n`);
+}
+
+async function run({ flags, json, output, kernel, log, root }: CommandContext): Promise<0 | 1 | 2> {
+  const options = agentOptions(flags);
+  const journal = await openJournal(options.stateDirectory, root);
+  const parts = { kernel: kernel(), journal, clock: systemClock, random: Math.random, log: log() };
+  const { plane, stop } = compositions[options.mode](options, parts);
+  try {
+    const { state } = await firstPublication(sourceOf(flags, options.sourceFile));
+    const { changes, held } = await plane.preview(state);
+    if (json) printJson(output, { mode: options.mode, changes: changes.map(jsonChange), held: held?.message ?? null });
+    else {
+      printChanges(output, changes);
+      if (held !== undefined) output.print(`${paint(output, 'yellow', held.message)}\n`);
+    }
+    return changes.length === 0 && held === undefined ? 0 : 2;
+  } catch (error) {
+    if (!(error instanceof InputRefusedError)) throw error;
+    output.complain(`${error.message}\n`);
+    return 1;
+  } finally {
+    stop();
+  }
+}
+
+export const planCommand: Command = {
+  command: 'plan',
+  describe: 'show what would change, grouped by VIP, and change nothing',
+  examples: [
+    ['$0 plan --mode=director --compute-iface=eth0 --source-file=cluster.yaml', 'exit 0: nothing would change; 2: something would; 1: an error'],
+    ['$0 plan --mode=realserver --compute-iface=eth0 --source-file=new.yaml -o json', 'the same for a program'],
+  ],
+  flags: [
+    ...(['mode', 'source-file', 'nodename', 'compute-iface', 'vip-interface', 'state-dir'] as const),
+    ...(['ipvs-weight-override', 'ipvs-ignore-node-cordon', 'ipvs-sysctl', 'iptables-masq', 'pod-cidr-masq'] as const),
+    ...(['auto-configure-service', 'auto-configure-port'] as const),
+    ...(['removal-guard-share', 'removal-guard-count', 'allow-mass-removal', 'log-level', 'log-format', 'debug'] as const),
+  ],
+  run,
+};

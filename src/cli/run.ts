@@ -1,0 +1,91 @@
+import type { Source } from '../model/cluster.ts';
+import { FileSource } from '../sources/file.ts';
+import { Agent, InputRefusedError } from '../modes/run.ts';
+import type { Mode } from '../modes/options.ts';
+import { systemClock } from '../reconcile/clock.ts';
+import { agentOptions } from './agent-options.ts';
+import type { Command, CommandContext, ExitCode } from './command.ts';
+import { flags, type FlagName, type FlagValues } from './flags.ts';
+import { openJournal } from './journal.ts';
+import { version } from './version-number.ts';
+
+/** The source that the flags ask for. */
+export function sourceOf(values: FlagValues, path: string): Source {
+  const target = values['auto-configure-service'];
+  const port = values['auto-configure-port'];
+  const defaultListener = target === undefined || port === undefined ? undefined : { ...target, port };
+  return new FileSource({ file: path, clock: systemClock, defaultListener });
+}
+
+async function runOnce(agent: Agent, context: CommandContext): Promise<ExitCode> {
+  const { failures, held } = await agent.once().catch((error: unknown) => {
+    if (!(error instanceof InputRefusedError)) throw error;
+    for (const { path, message } of error.problems) context.log().error(message, { path });
+    return { failures: ['input'], held: undefined };
+  });
+  return failures.length === 0 && held === undefined ? 0 : 1;
+}
+
+/** Until SIGTERM or SIGINT, which leave the data plane as it is; SIGHUP reads the source again. */
+async function runOn(agent: Agent): Promise<ExitCode> {
+  const stop = new AbortController();
+  const end = (): void => stop.abort();
+  const reload = (): void => agent.reload();
+  // Neither timers nor sockets of the agent hold the process; this does.
+  const alive = setInterval(() => {}, 3_600_000);
+  process.on('SIGTERM', end).on('SIGINT', end).on('SIGHUP', reload);
+  try {
+    await agent.run(stop.signal);
+    return 0;
+  } finally {
+    clearInterval(alive);
+    process.off('SIGTERM', end).off('SIGINT', end).off('SIGHUP', reload);
+  }
+}
+
+async function run(context: CommandContext, mode: Mode | undefined): Promise<ExitCode> {
+  const options = agentOptions(context.flags, mode);
+  const agent = new Agent({
+    ...{ options, version },
+    parts: {
+      ...{ kernel: context.kernel(), clock: systemClock, random: Math.random, log: context.log() },
+      journal: await openJournal(options.stateDirectory, context.root),
+    },
+    source: () => sourceOf(context.flags, options.sourceFile),
+  });
+  return context.argv['once'] === true ? runOnce(agent, context) : runOn(agent);
+}
+
+const options = { once: { type: 'boolean', describe: 'make the kernel hold what the file asks for, and exit: 0 when it does, else 1' } } as const;
+const common = (Object.keys(flags) as FlagName[]).filter((name) => name !== 'mode');
+const sample = '--compute-iface=eth0 --source-file=cluster.yaml';
+
+export const runCommand: Command = {
+  command: '$0',
+  describe: 'run in the given mode until stopped; what was programmed stays in force',
+  examples: [
+    [`$0 --mode=director ${sample}`, 'run a director'],
+    [`$0 --mode=realserver --nodename=n1 ${sample} --once`, 'program this node once'],
+  ],
+  flags: ['mode', ...common],
+  options,
+  run: (context) => run(context, context.flags.mode),
+};
+
+export const directorCommand: Command = {
+  command: 'director',
+  describe: 'the same as --mode=director',
+  examples: [[`$0 director ${sample}`, 'run a director']],
+  flags: common,
+  options,
+  run: (context) => run(context, 'director'),
+};
+
+export const realserverCommand: Command = {
+  command: 'realserver',
+  describe: 'the same as --mode=realserver',
+  examples: [[`$0 realserver --nodename=n1 ${sample}`, 'run a realserver']],
+  flags: common,
+  options,
+  run: (context) => run(context, 'realserver'),
+};

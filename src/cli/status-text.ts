@@ -1,0 +1,67 @@
+import { paint, short, table, type Output } from './output.ts';
+import type { ServiceStatus, StatusDocument, VipStatusDocument } from './status-document.ts';
+
+const rate = (value: number | null | undefined, unit: string): string => (value === null || value === undefined ? '' : `${short(value)} ${unit}/s`);
+
+function serviceRows({ key, scheduler, traffic, destinations, programmed, reason }: ServiceStatus): string[][] {
+  const head = [
+    key,
+    programmed ? (scheduler ?? 'evenly') : 'not programmed',
+    traffic === null ? '' : `${short(traffic.connections)} conn`,
+    rate(traffic?.connectionsPerSecond, 'conn'),
+    rate(traffic?.inPacketsPerSecond, 'pkt'),
+    rate(traffic?.inBytesPerSecond, 'B'),
+    reason === null ? '' : `${reason.code}: ${reason.message}`,
+  ];
+  const rows = destinations.map((to) => [
+    `  -> ${to.address}:${to.port}`,
+    to.weight === null ? '' : `${to.forward ?? ''} weight ${to.weight}`,
+    to.activeConnections === null ? '' : `${to.activeConnections}+${to.inactiveConnections ?? 0} conn`,
+    rate(to.traffic?.connectionsPerSecond, 'conn'),
+    rate(to.traffic?.inPacketsPerSecond, 'pkt'),
+    rate(to.traffic?.inBytesPerSecond, 'B'),
+    '',
+  ]);
+  return [head, ...rows];
+}
+
+function vipLine(output: Output, vip: VipStatusDocument): string {
+  const words = [
+    vip.placed ? '' : paint(output, 'red', 'address missing'),
+    vip.announced === null ? '' : vip.announced ? paint(output, 'green', 'announced') : paint(output, 'yellow', 'not announced'),
+    vip.reason === null ? '' : `${vip.reason.code}: ${vip.reason.message}`,
+    vip.conflicts === 0 ? '' : paint(output, 'red', `${vip.conflicts} conflicts`),
+  ];
+  return `${paint(output, 'bold', vip.address)}  ${words.filter((word) => word !== '').join(', ')}`.trimEnd();
+}
+
+function printAgent(output: Output, { mode, agent }: StatusDocument): void {
+  if (agent === null) {
+    output.print(`${mode}: ${paint(output, 'yellow', 'no agent answers')}; this is what is in the kernel\n`);
+    return;
+  }
+  const { source, loop, held, failures, foreign } = agent;
+  output.print(`${mode} ${agent.node}, process ${agent.pid}, version ${agent.version}, since ${agent.startedAt}\n`);
+  output.print(`${source.file}: ${source.acceptedAt === null ? 'nothing accepted yet' : `in force since ${source.acceptedAt}`}\n`);
+  if (source.refused !== null) {
+    output.print(paint(output, 'red', `newer input refused at ${source.refused.at}:\n`));
+    for (const { path, message } of source.refused.problems) output.print(`  ${path === '' ? '' : `${path}: `}${message}\n`);
+  }
+  output.print(`${loop.passes} passes, ${loop.written} kernel operations, ${loop.doubts} times read again\n`);
+  if (held !== null) output.print(`${paint(output, 'yellow', held)}\n`);
+  if (failures.length > 0) {
+    const next = loop.nextRetryMilliseconds === null ? '' : `, next in ${(loop.nextRetryMilliseconds / 1000).toFixed(1)} s`;
+    output.print(paint(output, 'red', `failing, ${loop.attempts} attempts${next}:\n`));
+    for (const { message } of failures) output.print(`  ${message}\n`);
+  }
+  for (const { key, message } of foreign) output.print(`${paint(output, 'yellow', 'foreign')} ${key}: ${message}\n`);
+}
+
+export function printStatus(output: Output, document: StatusDocument): void {
+  printAgent(output, document);
+  if (document.vips.length === 0) output.print('no VIP is programmed\n');
+  for (const vip of document.vips) {
+    output.print(`\n${vipLine(output, vip)}\n`);
+    output.print(table(vip.services.flatMap(serviceRows), '  '));
+  }
+}

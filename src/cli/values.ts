@@ -1,0 +1,76 @@
+/** Values of flags, whether typed, taken from the environment or read from a file: text first, then checked. */
+import { z } from 'zod';
+import { parsePrefix } from '../model/address.ts';
+
+const units: Readonly<Record<string, number>> = { '': 1000, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+
+/** `90`, `90s`, `1500ms`, `2m`, `1h` in milliseconds; a bare number is seconds. Undefined when it is none. */
+export function parseDuration(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text.trim());
+  if (match === null) return undefined;
+  return Number(match[1]) * (units[match[2] ?? ''] ?? Number.NaN);
+}
+
+/** Text or number, as all three places may give it; text is what the rest of the chain gets. */
+const text = z.union([z.string(), z.number().transform(String)], { error: 'must be one value' });
+
+export const nonEmpty = text.pipe(z.string().trim().min(1, 'must not be empty'));
+
+/** Linux: at most 15 characters (IFNAMSIZ), no slash, no space. */
+export const interfaceName = text.pipe(z.string().regex(/^[^\s/:]{1,15}$/, 'is no interface name (1 to 15 characters, no space, slash or colon)'));
+
+export const boolean = z.union([z.boolean(), z.enum(['true', 'false', '1', '0']).transform((word) => word === 'true' || word === '1')], {
+  error: 'must be true or false',
+});
+
+export function integer(lowest: number, highest: number) {
+  const message = `must be a whole number from ${lowest} to ${highest}`;
+  return text
+    .pipe(z.string().regex(/^\d+$/, message))
+    .transform(Number)
+    .refine((value) => value >= lowest && value <= highest, message);
+}
+
+export function duration(lowest: string, highest: string) {
+  const [from, to] = [parseDuration(lowest) ?? 0, parseDuration(highest) ?? 0];
+  return text.transform((value, context) => {
+    const milliseconds = parseDuration(value);
+    if (milliseconds !== undefined && milliseconds >= from && milliseconds <= to) return milliseconds;
+    // Refused, never moved to the nearest bound: whoever asks for 1 ms must learn that it is not what happens.
+    context.addIssue({ code: 'custom', message: `must be a time from ${lowest} to ${highest}, such as 90s or 2m` });
+    return z.NEVER;
+  });
+}
+
+export const prefix = text.transform((value, context) => {
+  const parsed = parsePrefix(value);
+  if (parsed !== undefined && !parsed.address.includes(':')) return parsed;
+  context.addIssue({ code: 'custom', message: 'must be an IPv4 prefix such as 10.244.0.0/16' });
+  return z.NEVER;
+});
+
+/** `name=value`, several times or separated by commas. */
+export const settings = z
+  .union([text.transform((value) => [value]), z.array(text)], { error: 'must be name=value' })
+  .transform((items, context) => {
+    const pairs = new Map<string, string>();
+    for (const item of items.flatMap((part) => part.split(',')).filter((part) => part.trim() !== '')) {
+      const match = /^\s*([a-z0-9_]+)\s*=\s*(\S.*?)\s*$/.exec(item);
+      if (match?.[1] === undefined || match[2] === undefined) context.addIssue({ code: 'custom', message: `${JSON.stringify(item)} is not name=value` });
+      else pairs.set(match[1], match[2]);
+    }
+    return pairs;
+  });
+
+/** `namespace/service:portName` */
+export const listenerTarget = text.transform((value, context) => {
+  const match = /^([^/:\s]+)\/([^/:\s]+):([^/:\s]*)$/.exec(value);
+  if (match?.[1] !== undefined && match[2] !== undefined) return { namespace: match[1], service: match[2], portName: match[3] ?? '' };
+  context.addIssue({ code: 'custom', message: 'must be namespace/service:portName' });
+  return z.NEVER;
+});
+
+export const choice = <const Words extends readonly [string, ...string[]]>(words: Words) =>
+  z.enum(words, { error: `must be one of ${words.join(', ')}` });
+
+export const anything = z.unknown();

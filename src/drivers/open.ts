@@ -1,0 +1,93 @@
+/** The real kernel, opened piece by piece when first needed: a missing module must not keep the rest from working. */
+import { Arp, Ipvs, Links, Nftables } from '../native/index.ts';
+import type { IpvsPort } from '../native/ipvs-types.ts';
+import type { ArpPort, LinksPort } from '../native/link-types.ts';
+import type { NftablesPort } from '../native/nftables-types.ts';
+import type { Kernel } from './kernel.ts';
+import { ProcSysctls } from './proc-sysctls.ts';
+
+interface Closable {
+  close(): Promise<void>;
+}
+
+/** Opens on the first call, and again on the next after a failure. */
+class Lazy<Port extends Closable> {
+  readonly #open: () => Promise<Port>;
+  #port: Promise<Port> | undefined;
+
+  constructor(open: () => Promise<Port>) {
+    this.#open = open;
+  }
+
+  get(): Promise<Port> {
+    this.#port ??= this.#open().catch((error: unknown) => {
+      this.#port = undefined;
+      throw error;
+    });
+    return this.#port;
+  }
+
+  async close(): Promise<void> {
+    const port = await this.#port?.catch(() => undefined);
+    this.#port = undefined;
+    await port?.close();
+  }
+}
+
+async function* streamOf<Port extends Closable, Event>(lazy: Lazy<Port>, open: (port: Port) => AsyncIterable<Event>): AsyncIterable<Event> {
+  yield* open(await lazy.get());
+}
+
+function ipvsPort(lazy: Lazy<Ipvs>): IpvsPort {
+  return {
+    info: async () => (await lazy.get()).info(),
+    snapshot: async () => (await lazy.get()).snapshot(),
+    apply: async (operations) => (await lazy.get()).apply(operations),
+  };
+}
+
+function nftablesPort(lazy: Lazy<Nftables>): NftablesPort {
+  return {
+    generation: async () => (await lazy.get()).generation(),
+    tables: async () => (await lazy.get()).tables(),
+    list: async (table) => (await lazy.get()).list(table),
+    elements: async (table, set) => (await lazy.get()).elements(table, set),
+    commit: async (operations, options) => (await lazy.get()).commit(operations, options),
+    check: async (operations) => (await lazy.get()).check(operations),
+    watch: (options) => streamOf(lazy, (port) => port.watch(options)),
+  };
+}
+
+function linksPort(lazy: Lazy<Links>): LinksPort {
+  return {
+    links: async () => (await lazy.get()).links(),
+    addresses: async () => (await lazy.get()).addresses(),
+    apply: async (operations) => (await lazy.get()).apply(operations),
+    watch: (groups, options) => streamOf(lazy, (port) => port.watch(groups, options)),
+  };
+}
+
+function arpPort(lazy: Lazy<Arp>): ArpPort {
+  return {
+    announce: async (interfaceName, addresses, form) => (await lazy.get()).announce(interfaceName, addresses, form),
+    watch: (interfaceName, options) => streamOf(lazy, (port) => port.watch(interfaceName, options)),
+  };
+}
+
+/** The network namespace of this process. */
+export function openKernel(): Kernel & Closable {
+  const ipvs = new Lazy(() => Ipvs.open());
+  const nftables = new Lazy(() => Nftables.open());
+  const links = new Lazy(() => Links.open());
+  const arp = new Lazy(() => Arp.open());
+  return {
+    ipvs: ipvsPort(ipvs),
+    nftables: nftablesPort(nftables),
+    links: linksPort(links),
+    arp: arpPort(arp),
+    sysctls: new ProcSysctls(),
+    close: async () => {
+      await Promise.all([ipvs.close(), nftables.close(), links.close(), arp.close()]);
+    },
+  };
+}

@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict';
+import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import type { z } from 'zod';
+import { checkSchema } from '../../src/cli/check.ts';
+import { cleanupSchema } from '../../src/cli/cleanup.ts';
+import { commands } from '../../src/cli/commands.ts';
+import { planSchema } from '../../src/cli/plan.ts';
+import { statusSchema } from '../../src/cli/status-schema.ts';
+import { versionSchema } from '../../src/cli/version.ts';
+import type { FakeKernel } from '../fake-kernel/kernel.ts';
+import { freshKernel, holdings } from '../fake-kernel/rig.ts';
+import { ravelAgent } from './cli.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'ravel-cli-'));
+const clusterFile = join(folder, 'cluster.yaml');
+writeFileSync(
+  clusterFile,
+  `
+nodes:
+  - { name: n1, addresses: [10.20.0.11] }
+  - { name: n2, addresses: [10.20.0.12] }
+services:
+  - namespace: shop
+    name: web
+    ports: [{ name: http, port: 80, protocol: TCP }]
+    endpoints:
+      - { address: 10.244.1.2, port: 8080, portName: http, node: n1 }
+      - { address: 10.244.2.2, port: 8080, portName: http, node: n2 }
+config:
+  '10.20.0.100':
+    '80': { namespace: shop, service: web, portName: http }
+`,
+);
+const broken = join(folder, 'broken.yaml');
+writeFileSync(broken, 'config: { nonsense: { 80: {} } }\n');
+
+const common = ['--compute-iface=eth0', `--source-file=${clusterFile}`, '--nodename=n1', `--state-dir=${join(folder, 'state')}`];
+const modes = ['director', 'realserver'] as const;
+const json = (schema: z.ZodType, text: string): Record<string, unknown> => schema.parse(JSON.parse(text)) as Record<string, unknown>;
+
+test('every command explains itself with an example', async () => {
+  const top = await ravelAgent(['--help']);
+  assert.equal(top.code, 0);
+  for (const { command } of [...commands.filter((entry) => entry.command !== '$0'), { command: 'validate' }]) {
+    assert.match(top.out, new RegExp(`ravel-agent ${command}\\b`), command);
+    const { code, out } = await ravelAgent([command, '--help']);
+    assert.equal(code, 0, command);
+    assert.match(out, new RegExp(`Examples:[^]*ravel-agent ${command}`), command);
+  }
+  assert.match(top.out, /Examples:[^]*--mode=director/);
+  assert.match(top.out, /RAVEL_COMPUTE_IFACE/);
+  assert.match(top.out, /default: ravel0/);
+  assert.doesNotMatch(top.out, /coordinator-port/, 'dead flags are not advertised');
+});
+
+test('bad calls: exit code 1, one sentence on standard error, nothing on standard output', async () => {
+  for (const [args, pattern] of [
+    [['--nonsense'], /nonsense/],
+    [['plam'], /plam/],
+    [['--mode=bgp'], /--mode: must be one of director, realserver/],
+    [['plan', '--mode=director'], /--source-file[^]*--compute-iface/],
+    [['plan', '--arp-rate'], /arp-rate/],
+    [['plan', '-o', 'xml'], /xml/],
+    [['--no-debug'], /no-debug/],
+    [['plan', '--mode=director', '--compute-iface=eth0', '--source-file=/nowhere/at/all.yaml'], /no such file|ENOENT|does not exist/i],
+  ] as const) {
+    const { code, out, err } = await ravelAgent(args);
+    assert.equal(code, 1, args.join(' '));
+    assert.equal(out, '', args.join(' '));
+    assert.match(err, pattern);
+    assert.doesNotMatch(err, /\n\s+at /, 'no stack');
+  }
+});
+
+for (const mode of modes) {
+  test(`${mode}: plan says 2 and changes nothing, --once does it, plan says 0, cleanup undoes it byte by byte`, async () => {
+    const kernel = freshKernel();
+    const before = await holdings(kernel);
+    const call = (...args: string[]) => ravelAgent([...args, `--mode=${mode}`, ...common], { kernel });
+
+    const first = await call('plan');
+    assert.equal(first.code, 2, first.err);
+    assert.match(first.out, /^10\.20\.0\.100$/m);
+    assert.match(first.out, /\d+ to add/);
+    const document = json(planSchema, (await call('plan', '-o', 'json')).out);
+    assert.ok((document['changes'] as unknown[]).length >= 3);
+    assert.deepEqual(await holdings(kernel), before, 'plan writes nothing');
+
+    const once = await ravelAgent([mode, '--once', ...common, '--log-level=error'], { kernel });
+    assert.equal(once.code, 0, once.err);
+    const after = await call('plan');
+    assert.equal(after.code, 0, after.out);
+    assert.match(after.out, /nothing to change/);
+    kernel.journal.clear();
+    assert.equal((await call('--once', '--log-level=error')).code, 0);
+    assert.equal(kernel.writes, 0);
+
+    const status = json(statusSchema, (await ravelAgent(['status', '-o', 'json', '--sample=0', `--mode=${mode}`, ...common], { kernel })).out);
+    assert.equal(status['agent'], null);
+    assert.match((await ravelAgent(['status', '--sample=0', `--mode=${mode}`, ...common], { kernel })).out, /10\.20\.0\.100[^]*tcp 10\.20\.0\.100:80/);
+
+    const rehearsal = json(cleanupSchema, (await call('cleanup', '--dry-run', '-o', 'json')).out);
+    assert.equal(rehearsal['dryRun'], true);
+    assert.notDeepEqual(rehearsal['changes'], []);
+    assert.notDeepEqual(await holdings(kernel), before);
+    const cleaned = await call('cleanup', '-o', 'json');
+    assert.equal(cleaned.code, 0, cleaned.err);
+    assert.deepEqual(json(cleanupSchema, cleaned.out)['changes'], rehearsal['changes']);
+    assert.deepEqual(await holdings(kernel), before);
+    assert.deepEqual(json(cleanupSchema, (await call('cleanup', '-o', 'json')).out)['changes'], [], 'twice is no harm');
+  });
+
+  test(`${mode}: refused input and refused operations end --once and plan with 1`, async () => {
+    const kernel = freshKernel();
+    const bad = common.map((arg) => (arg.startsWith('--source-file') ? `--source-file=${broken}` : arg));
+    const plan = await ravelAgent(['plan', `--mode=${mode}`, ...bad], { kernel });
+    assert.equal(plan.code, 1);
+    assert.match(plan.err, /nonsense/);
+    assert.equal((await ravelAgent([`--mode=${mode}`, '--once', '--log-level=error', ...bad], { kernel })).code, 1);
+    kernel.denyEverything();
+    assert.equal((await ravelAgent([`--mode=${mode}`, '--once', '--log-level=error', ...common], { kernel })).code, 1);
+    const denied = await ravelAgent(['plan', `--mode=${mode}`, ...common], { kernel });
+    assert.equal(denied.code, 1);
+    assert.match(denied.err, /EPERM/);
+    assert.equal(kernel.writes, 0);
+  });
+}
+
+test('cleanup leaves what is not ours, and works where the kernel has no IPVS', async () => {
+  const kernel = freshKernel();
+  await kernel.ipvs.apply([{ op: 'addService', service: { protocol: 'tcp', address: '10.96.0.1', port: 443 }, spec: { scheduler: 'rr' } }]);
+  kernel.nftables.commitAsOther([{ op: 'addTable', table: { family: 'ip', name: 'kube-proxy' } }]);
+  const before = await holdings(kernel);
+  assert.equal((await ravelAgent(['realserver', '--once', '--log-level=error', ...common], { kernel })).code, 0);
+  assert.equal((await ravelAgent(['cleanup', ...common], { kernel })).code, 0);
+  assert.deepEqual(await holdings(kernel), before);
+  kernel.withoutModule('ipvs');
+  assert.equal((await ravelAgent(['cleanup', ...common], { kernel })).code, 0);
+});
+
+/** A copy of what `check` reads below /. */
+function machine(capabilities: string, kernel: FakeKernel, dummy: boolean): string {
+  const root = mkdtempSync(join(tmpdir(), 'ravel-root-'));
+  mkdirSync(join(root, 'proc/self'), { recursive: true });
+  writeFileSync(join(root, 'proc/self/status'), `Name:\tnode\nCapEff:\t${capabilities}\n`);
+  mkdirSync(join(root, 'proc/sys/kernel'), { recursive: true });
+  writeFileSync(join(root, 'proc/sys/kernel/osrelease'), '6.1.0\n');
+  for (const [key, value] of kernel.sysctls.values) {
+    mkdirSync(join(root, 'proc/sys', key, '..'), { recursive: true });
+    writeFileSync(join(root, 'proc/sys', key), `${value}\n`);
+  }
+  mkdirSync(join(root, 'lib/modules/6.1.0'), { recursive: true });
+  writeFileSync(join(root, 'lib/modules/6.1.0/modules.dep'), dummy ? 'kernel/drivers/net/dummy.ko:\n' : '');
+  cpSync(clusterFile, join(root, 'cluster.yaml'));
+  return root;
+}
+
+test('check: a machine that can do the work', async () => {
+  const kernel = freshKernel();
+  kernel.sysctls.values.set('net/ipv4/ip_forward', '1');
+  const root = machine('000001ffffffffff', kernel, true);
+  for (const mode of modes) {
+    const { code, out } = await ravelAgent(['check', `--mode=${mode}`, '--compute-iface=eth0', '-o', 'json'], { kernel, root });
+    const { ok, findings } = checkSchema.parse(JSON.parse(out));
+    assert.equal(code, 0, out);
+    assert.ok(ok);
+    assert.ok(findings.length >= 6);
+  }
+  assert.equal(kernel.writes, 0);
+});
+
+test('check: each thing that is wrong is named, with the command that mends it', async () => {
+  const kernel = freshKernel();
+  kernel.sysctls.values.set('net/ipv4/ip_forward', '0');
+  kernel.sysctls.values.set('net/ipv4/conf/all/arp_ignore', '1');
+  kernel.withoutModule('ipvs');
+  kernel.links.changeLink('eth0', { up: false });
+  const root = machine('0000000000000000', kernel, false);
+  const { code, out } = await ravelAgent(['check', '--compute-iface=eth0', '-o', 'json'], { kernel, root });
+  assert.equal(code, 1);
+  const { ok, findings } = checkSchema.parse(JSON.parse(out));
+  assert.equal(ok, false);
+  const failed = new Map(findings.filter(({ level }) => level === 'fail').map((found) => [found.check, found.mend]));
+  assert.match(failed.get('IPVS') ?? '', /modprobe ip_vs/);
+  assert.match(failed.get('VIP device') ?? '', /modprobe dummy/);
+  assert.equal(failed.get('interface'), 'ip link set eth0 up');
+  assert.equal(failed.get('ip_forward'), 'sysctl -w net/ipv4/ip_forward=1');
+  assert.match(failed.get('arp_ignore') ?? '', /sysctl -w net\/ipv4\/conf\/all\/arp_ignore=0/);
+  assert.ok(failed.has('capability'));
+  const text = await ravelAgent(['check', '--compute-iface=eth0'], { kernel, root });
+  assert.match(text.out, /^fail {2}ip_forward .*\n +run: sysctl -w net\/ipv4\/ip_forward=1$/m);
+  assert.doesNotMatch(text.out, /\u001b/);
+  assert.match((await ravelAgent(['check', '--compute-iface=eth0'], { kernel, root, colour: true })).out, /\u001b\[31mfail/);
+});
+
+test('version, in both forms', async () => {
+  assert.match((await ravelAgent(['version'])).out, /^ravel-agent \d+\.\d+\.\d+ /);
+  json(versionSchema, (await ravelAgent(['version', '-o', 'json'])).out);
+});
+
+test('a dead flag is one warning, not an error', async () => {
+  const kernel = freshKernel();
+  const { code } = await ravelAgent(['plan', '--mode=director', '--coordinator-port=44444', '--forced-reconfigure', ...common], { kernel });
+  assert.equal(code, 2);
+});

@@ -1,0 +1,31 @@
+/** Runs the command line in this process, on a fake kernel, and catches what it prints. */
+import { runCommandLine } from '../../src/cli/command-line.ts';
+import { commands } from '../../src/cli/commands.ts';
+import { FakeKernel } from '../fake-kernel/kernel.ts';
+
+export interface Ran {
+  readonly code: number;
+  readonly out: string;
+  readonly err: string;
+}
+
+export interface RunOptions {
+  readonly environment?: NodeJS.ProcessEnv;
+  readonly kernel?: FakeKernel;
+  readonly root?: string;
+  readonly colour?: boolean;
+}
+
+export async function ravelAgent(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
+  let out = '';
+  let err = '';
+  const { ipvs, nftables, links, arp, sysctls } = options.kernel ?? new FakeKernel();
+  const code = await runCommandLine(commands, args, {
+    environment: options.environment ?? {},
+    root: options.root ?? '/',
+    stderrIsTerminal: false,
+    output: { print: (text) => void (out += text), complain: (text) => void (err += text), colour: options.colour ?? false },
+    openKernel: () => ({ ipvs, nftables, links, arp, sysctls, close: () => Promise.resolve() }),
+  });
+  return { code, out, err };
+}
