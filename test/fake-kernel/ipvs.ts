@@ -147,7 +147,13 @@ function check(operation: IpvsOperation, path: () => string): void {
   if (operation.op === 'addDestination' || operation.op === 'setDestination') checkDestinationSpec(operation.spec, path);
 }
 
+/** ip_vs_add_dest() and ip_vs_edit_dest() look at this before anything else. */
+function thresholdsFit({ lowerThreshold = 0, upperThreshold = 0 }: DestinationSpec): boolean {
+  return lowerThreshold <= upperThreshold;
+}
+
 function add(held: Held, id: DestinationId, spec: DestinationSpec): string | undefined {
+  if (!thresholdsFit(spec)) return 'ERANGE';
   const key = destinationKey(id);
   if (held.destinations.has(key)) return 'EEXIST';
   if (!isUnicast(id.address)) return 'EINVAL';
@@ -163,6 +169,7 @@ function add(held: Held, id: DestinationId, spec: DestinationSpec): string | und
 }
 
 function edit(held: Held, id: DestinationId, spec: DestinationSpec): string | undefined {
+  if (!thresholdsFit(spec)) return 'ERANGE';
   const key = destinationKey(id);
   const found = held.destinations.get(key);
   if (found === undefined) return 'ENOENT';

@@ -181,6 +181,7 @@ export class FakeNftables implements NftablesPort {
           message: messageOf(operation),
           family: FAMILY_NUMBERS[family],
           table: name,
+          own,
           pid: undefined,
           generation: undefined,
         });
