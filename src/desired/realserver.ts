@@ -30,11 +30,15 @@ function commentOf(virtualService: VirtualService): string {
   return `${virtualService.service}:${virtualService.portName}`.slice(0, COMMENT_BYTES);
 }
 
-/** Sorted by address text, then port; each pod once. */
+/**
+ * Sorted by address text, then port; each pod once. While a node has only pods that are terminating they go on
+ * serving: the director has set its weight to 0, and what is under way still needs them.
+ */
 function podsOf(endpoints: readonly Endpoint[], node: string): DesiredNatService['pods'] {
+  const local = endpoints.filter((endpoint) => endpoint.node === node);
+  const ready = local.filter(takesTraffic);
   const pods = new Map<string, { address: string; port: number }>();
-  for (const endpoint of endpoints) {
-    if (endpoint.node !== node || !takesTraffic(endpoint)) continue;
+  for (const endpoint of ready.length > 0 ? ready : local.filter(({ terminating }) => terminating)) {
     pods.set(`${endpoint.address} ${endpoint.port}`, { address: endpoint.address, port: endpoint.port });
   }
   return [...pods.values()].sort((a, b) => (a.address === b.address ? a.port - b.port : a.address < b.address ? -1 : 1));

@@ -5,6 +5,7 @@ import { IpvsDriver } from '../drivers/ipvs.ts';
 import { ipvsRequirements, SysctlDriver } from '../drivers/sysctls.ts';
 import { errorFields } from '../observe/log.ts';
 import { DirectorPlane } from '../reconcile/director.ts';
+import { Waits } from '../reconcile/handover.ts';
 import { keepListening } from '../reconcile/drift.ts';
 import { linkListener, type Composition, type Listener, type Parts } from './composition.ts';
 import type { AgentOptions } from './options.ts';
@@ -22,6 +23,7 @@ export function director(options: AgentOptions, parts: Parts): Composition {
   const plane = new DirectorPlane({
     ...{ ipvs: new IpvsDriver(kernel.ipvs), addresses, announcer, interface: options.interface, guard: options.guard },
     sysctls: new SysctlDriver(kernel.sysctls, journal),
+    waits: new Waits(options.handoverMilliseconds, () => clock.now()),
     settings: ipvsRequirements(options.ipvsSysctls),
     desired: { ignoreCordon: options.ignoreCordon, weightOverride: options.weightOverride },
   });

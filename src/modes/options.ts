@@ -20,6 +20,8 @@ export interface AgentOptions {
   readonly arpRefreshMilliseconds: number;
   readonly arpFramesPerSecond: number;
   readonly guard: GuardOptions;
+  /** How long a change waits for the agents of other machines, milliseconds (reconcile/handover.ts). */
+  readonly handoverMilliseconds: number;
   readonly weightOverride: boolean;
   readonly ignoreCordon: boolean;
   readonly masquerade: MasqueradePolicy;

@@ -1,6 +1,7 @@
 import { AddressDriver } from '../drivers/addresses.ts';
 import { NatDriver } from '../drivers/nat.ts';
 import { SysctlDriver } from '../drivers/sysctls.ts';
+import { Waits } from '../reconcile/handover.ts';
 import { keepListening, nftJudge } from '../reconcile/drift.ts';
 import { RealserverPlane } from '../reconcile/realserver.ts';
 import { linkListener, type Composition, type Listener, type Parts } from './composition.ts';
@@ -14,6 +15,7 @@ export function realserver(options: AgentOptions, parts: Parts): Composition {
   const plane = new RealserverPlane({
     ...{ nat, addresses, interface: options.interface, node: options.nodeName, masquerade: options.masquerade, guard: options.guard },
     sysctls: new SysctlDriver(kernel.sysctls, journal),
+    waits: new Waits(options.handoverMilliseconds, () => clock.now()),
   });
   const rules = (doubt: (cause: string) => void): Listener => {
     const judge = () => nftJudge({ commits: () => nat.commits, doubt });

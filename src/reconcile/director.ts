@@ -16,6 +16,7 @@ import { describeIpvs, describeLink, describeSysctl } from './describe.ts';
 import { DirectorTarget } from './director-target.ts';
 import type { Work } from './gate.ts';
 import { guardRemovals, type GuardOptions, type Held } from './guard.ts';
+import type { Waits } from './handover.ts';
 import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type Preview, type VipStatus } from './plane.ts';
 
 export interface DirectorPlaneOptions {
@@ -28,6 +29,8 @@ export interface DirectorPlaneOptions {
   readonly interface: string;
   readonly desired: DirectorOptions;
   readonly guard: GuardOptions;
+  /** Bounded waits between this agent and the others; see handover.ts. */
+  readonly waits: Waits;
 }
 
 type Keys = ReadonlySet<VirtualServiceKey>;
@@ -54,7 +57,7 @@ export class DirectorPlane implements Plane {
 
   constructor(options: DirectorPlaneOptions) {
     this.#options = options;
-    this.#target = new DirectorTarget(options.desired);
+    this.#target = new DirectorTarget(options.desired, options.waits);
   }
 
   forget(): void {
@@ -102,7 +105,7 @@ export class DirectorPlane implements Plane {
     this.#announce(this.#target.backed, placed);
     const missing = missingInterface(this.#options.interface, after.links);
     const outcomes: DriverOutcome[] = [tuned, raised, programmed, lowered, { written: 0, failures: [...tuning.failures, ...missing] }];
-    return { ...merge(outcomes), held, full: true };
+    return { ...merge(outcomes), held, full: true, due: this.#options.waits.due };
   }
 
   /** The same order for a few virtual services; the set of VIPs does not change without a full pass. */
@@ -119,7 +122,7 @@ export class DirectorPlane implements Plane {
     const outcome = await ipvs.apply(target, possible, keys);
     ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
     this.#announce(touched, placed);
-    return { ...outcome, held: this.#held, full: false };
+    return { ...outcome, held: this.#held, full: false, due: this.#options.waits.due };
   }
 
   async preview(state: ClusterState): Promise<Preview> {

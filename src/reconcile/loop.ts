@@ -3,7 +3,7 @@
  * the events that led there. Passes never overlap; whatever happens during one is the next one's work.
  */
 import { failureOf, type DriverFailure } from '../drivers/outcome.ts';
-import type { Publication } from '../model/cluster.ts';
+import type { Publication, VirtualServiceKey } from '../model/cluster.ts';
 import type { Clock, Random } from '../model/clock.ts';
 import type { Log } from '../observe/log.ts';
 import { Backoff } from './backoff.ts';
@@ -56,6 +56,9 @@ export class ReconcileLoop {
   #passes = 0;
   #written = 0;
   #lastPass: LoopStatus['lastPass'];
+  /** What waits for its moment (handover.ts). */
+  #due: ReadonlyMap<VirtualServiceKey, number> = new Map();
+  #dueAt = Number.POSITIVE_INFINITY;
   #running = false;
   #wake: () => void = () => {};
   #waiters: (() => void)[] = [];
@@ -141,7 +144,7 @@ export class ReconcileLoop {
   #nextAt(): number {
     if (!this.#gate.synced) return Number.POSITIVE_INFINITY;
     const pending = this.#gate.pending ? this.#notBefore : Number.POSITIVE_INFINITY;
-    return Math.min(pending, this.#retryAt, this.#doubtAt, this.#auditAt);
+    return Math.min(pending, this.#retryAt, this.#doubtAt, this.#auditAt, this.#dueAt);
   }
 
   #sleep(milliseconds: number): Promise<void> {
@@ -165,6 +168,7 @@ export class ReconcileLoop {
       this.#gate.markAll();
       this.#doubtAt = Number.POSITIVE_INFINITY;
     }
+    this.#gate.mark([...this.#due].filter(([, at]) => at <= started).map(([key]) => key));
     const work = this.#gate.take();
     if (work === undefined) return;
     this.#running = true;
@@ -180,7 +184,7 @@ export class ReconcileLoop {
       return await this.#options.plane.pass(work);
     } catch (error) {
       this.#options.plane.forget();
-      return { written: 0, failures: [failureOf(error, 'pass', 'kernel state')], held: undefined, full: true };
+      return { written: 0, failures: [failureOf(error, 'pass', 'kernel state')], held: undefined, full: true, due: this.#due };
     }
   }
 
@@ -190,6 +194,9 @@ export class ReconcileLoop {
     this.#passes += 1;
     this.#written += outcome.written;
     this.#held = outcome.held?.message;
+    this.#due = outcome.due;
+    this.#dueAt = Number.POSITIVE_INFINITY;
+    for (const at of outcome.due.values()) this.#dueAt = Math.min(this.#dueAt, at);
     this.#lastPass = {
       at: clock.date().toISOString(),
       milliseconds: Math.round((now - started) * 1000) / 1000,

@@ -12,6 +12,8 @@ export interface PassOutcome {
   readonly held: Held | undefined;
   /** The whole state was looked at, not only what changed. */
   readonly full: boolean;
+  /** Virtual services to look at again, and when, on the loop's clock. */
+  readonly due: ReadonlyMap<VirtualServiceKey, number>;
 }
 
 /** One thing that a pass would do. */

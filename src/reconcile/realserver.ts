@@ -14,6 +14,7 @@ import type { Link } from '../native/link-types.ts';
 import { describeLink, describeNft, describeSysctl } from './describe.ts';
 import type { Work } from './gate.ts';
 import { guardRemovals, type GuardOptions, type Held } from './guard.ts';
+import type { Waits } from './handover.ts';
 import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type Preview } from './plane.ts';
 import { RealserverTarget } from './realserver-target.ts';
 
@@ -26,6 +27,8 @@ export interface RealserverPlaneOptions {
   readonly node: string;
   readonly masquerade: MasqueradePolicy;
   readonly guard: GuardOptions;
+  /** Bounded waits between this agent and the others; see handover.ts. */
+  readonly waits: Waits;
 }
 
 /** The kernel's own device for IP-in-IP without a local endpoint address. */
@@ -46,7 +49,7 @@ export class RealserverPlane implements Plane {
 
   constructor(options: RealserverPlaneOptions) {
     this.#options = options;
-    this.#target = new RealserverTarget(options.node, options.masquerade);
+    this.#target = new RealserverTarget(options.node, options.masquerade, options.waits);
   }
 
   forget(): void {
@@ -84,14 +87,14 @@ export class RealserverPlane implements Plane {
     const raised = risks.length === 0 ? await addresses.apply(wanted.up) : { ...nothingDone, failures: withheld(wanted.up.length) };
     await addresses.observe();
     const other = { written: 0, failures: [...tuning.failures, ...missing] };
-    return { ...merge([tuned, lowered, programmed, raised, other]), held, full: true };
+    return { ...merge([tuned, lowered, programmed, raised, other]), held, full: true, due: this.#options.waits.due };
   }
 
   async #passKeys(keys: ReadonlySet<VirtualServiceKey>): Promise<PassOutcome> {
     const { plan, held } = await this.#planNat(keys);
     this.#held = held ?? this.#held;
     const outcome = await this.#options.nat.apply(plan);
-    return { ...outcome, held: this.#held, full: false };
+    return { ...outcome, held: this.#held, full: false, due: this.#options.waits.due };
   }
 
   async preview(state: ClusterState): Promise<Preview> {
