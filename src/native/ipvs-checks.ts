@@ -108,8 +108,7 @@ export function checkDestinationSpec(spec: DestinationSpec, path: Path): void {
   const { upperThreshold: upper = 0, lowerThreshold: lower = 0 } = spec;
   checkInteger(upper, 0, 0xffffffff, () => `${path()}.spec.upperThreshold`);
   checkInteger(lower, 0, 0xffffffff, () => `${path()}.spec.lowerThreshold`);
-  // ip_vs_add_dest() answers ERANGE.
-  if (lower > upper) throw new RangeError(`${path()}.spec.lowerThreshold: ${String(lower)} is above upperThreshold ${String(upper)}`);
+  // Which of the two is wrong is not ours to say: lower above upper is the kernel's ERANGE (ip_vs_add_dest).
   if (spec.tunnel === undefined) return;
   if (spec.forward !== 'tunnel') throw new TypeError(`${path()}.spec.tunnel: only with forward "tunnel", not ${show(spec.forward)}`);
   checkTunnel(spec.tunnel, path);
