@@ -10,7 +10,8 @@ export function agentOptions(values: FlagValues, mode: Mode | undefined = values
   if (mode === undefined) missing.push('--mode=director|realserver: what is this machine?');
   if (sourceFile === undefined) missing.push('--source-file=FILE: where is the cluster described?');
   if (interfaceName === undefined) missing.push('--compute-iface=NAME: which interface faces the segment?');
-  if (mode === undefined || sourceFile === undefined || interfaceName === undefined) throw new UsageError(`missing ${missing.join('\nmissing ')}`);
+  if (mode === undefined || sourceFile === undefined || interfaceName === undefined)
+    throw new UsageError(`missing ${missing.join('\nmissing ')}`);
   if (mode === 'realserver' && values['vip-interface'] === interfaceName) {
     // arp_ignore=1 silences a host for the addresses of its other interfaces only.
     throw new UsageError('--vip-interface: must not be --compute-iface on a realserver: it would answer ARP for the VIPs');

@@ -46,7 +46,11 @@ async function capabilityChecks(root: string, modes: readonly Mode[]): Promise<F
     .map(([name, bit, why]) =>
       (effectiveBits >> BigInt(bit)) & 1n
         ? ok('capability', `${name}, ${why}`)
-        : fail('capability', `${name} is missing, ${why}`, `setpriv --ambient-caps +${name.slice(4).toLowerCase()} ravel-agent …  (or run as root)`),
+        : fail(
+            'capability',
+            `${name} is missing, ${why}`,
+            `setpriv --ambient-caps +${name.slice(4).toLowerCase()} ravel-agent …  (or run as root)`,
+          ),
     );
 }
 
@@ -66,14 +70,19 @@ async function stateFolderCheck(folder: string): Promise<Finding> {
     if (!there && path !== dirname(path)) continue;
     return (await writable(path))
       ? ok('state folder', `${folder} can be written`)
-      : fail('state folder', `${path} cannot be written; sysctls are not changed without a record of them`, `mkdir -p ${folder} && mount -t tmpfs tmpfs ${folder}`);
+      : fail(
+          'state folder',
+          `${path} cannot be written; sysctls are not changed without a record of them`,
+          `mkdir -p ${folder} && mount -t tmpfs tmpfs ${folder}`,
+        );
   }
 }
 
 async function vipDeviceCheck({ kernel, root, vipInterface }: CheckInput): Promise<Finding> {
   const device = (await kernel.links.links()).find(({ name }) => name === vipInterface);
   if (device?.kind === 'dummy') return ok('VIP device', `${vipInterface} is a dummy, and ours`);
-  if (device !== undefined) return warn('VIP device', `${vipInterface} is a ${device.kind ?? 'physical'} device: it is used, and neither changed nor removed`);
+  if (device !== undefined)
+    return warn('VIP device', `${vipInterface} is a ${device.kind ?? 'physical'} device: it is used, and neither changed nor removed`);
   const release = (await readFile(join(root, 'proc/sys/kernel/osrelease'), 'utf8')).trim();
   const modules = join(root, 'lib/modules', release);
   const read = (name: string): Promise<string> => readFile(join(modules, name), 'utf8').catch(() => '');
@@ -136,7 +145,10 @@ async function ipvsChecks({ kernel, vips, vipInterface }: CheckInput): Promise<F
       ok('IPVS', `version ${version}, connection table of ${connectionTableSize}`),
       foreign.length === 0 && !proxy
         ? ok('IPVS users', 'nobody else has services there')
-        : warn('IPVS users', `${foreign.length} services of others${proxy ? ' (kube-proxy in ipvs mode runs here)' : ''}; they are left alone`),
+        : warn(
+            'IPVS users',
+            `${foreign.length} services of others${proxy ? ' (kube-proxy in ipvs mode runs here)' : ''}; they are left alone`,
+          ),
     ];
   } catch (error) {
     const mend = error instanceof UnsupportedError ? (error.hint ?? 'modprobe ip_vs') : null;
@@ -172,7 +184,11 @@ export async function directorChecks(input: CheckInput): Promise<Finding[]> {
   );
   findings.push(
     filter === '1'
-      ? warn('rp_filter', `1 on ${interfaceName}: clients that are routed by another interface are not heard`, sysctlCommand(`net/ipv4/conf/${interfaceName}/rp_filter`, '2'))
+      ? warn(
+          'rp_filter',
+          `1 on ${interfaceName}: clients that are routed by another interface are not heard`,
+          sysctlCommand(`net/ipv4/conf/${interfaceName}/rp_filter`, '2'),
+        )
       : ok('rp_filter', `${filter} on ${interfaceName}`),
   );
   return findings;
@@ -184,7 +200,12 @@ async function nftablesCheck({ kernel }: CheckInput): Promise<Finding> {
     ...{ key: 'tcp 192.0.2.1:80', address: '192.0.2.1', protocol: 6, port: 80, comment: 'check' },
     pods: [{ address: '192.0.2.2', port: 8080 }],
   };
-  const desired = { services: new Map([[service.key, service]]), addresses: ['192.0.2.1'], masquerade: { enabled: true }, reasons: new Map() };
+  const desired = {
+    services: new Map([[service.key, service]]),
+    addresses: ['192.0.2.1'],
+    masquerade: { enabled: true },
+    reasons: new Map(),
+  };
   try {
     const exists = (await kernel.nftables.tables()).some(({ family, name }) => family === 'ip' && name === 'ravel');
     // Into a table that exists the same objects cannot be created again; that it stands says enough.
@@ -223,8 +244,10 @@ export async function realserverChecks(input: CheckInput): Promise<Finding[]> {
       : fail('ip_forward', `${forward ?? '?'}: packets do not reach the pods`, sysctlCommand('net/ipv4/ip_forward', '1')),
   );
   if (interfaceName === undefined) return findings;
-  if (interfaceName === input.vipInterface) findings.push(fail('VIP device', 'is the interface that faces the segment: it would answer ARP for VIPs'));
+  if (interfaceName === input.vipInterface)
+    findings.push(fail('VIP device', 'is the interface that faces the segment: it would answer ARP for VIPs'));
   if ((await kernel.sysctls.read(`net/ipv4/conf/${interfaceName}/arp_ignore`)) === undefined) return findings;
-  for (const requirement of realserverRequirements([interfaceName], [interfaceName])) findings.push(await realserverSysctl(input, requirement));
+  for (const requirement of realserverRequirements([interfaceName], [interfaceName]))
+    findings.push(await realserverSysctl(input, requirement));
   return findings;
 }

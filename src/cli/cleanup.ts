@@ -45,7 +45,10 @@ async function parts({ flags, kernel, root }: CommandContext): Promise<Part[]> {
   const { placed } = await addresses.observe();
   const ipvsPart = async (): Promise<Part> => {
     const ipvs = new IpvsDriver(ipvsPort);
-    const target = { services: new Map(), ownership: { configured: () => false, placed: (vip: string) => placed.has(vip), vip: () => false } };
+    const target = {
+      services: new Map(),
+      ownership: { configured: () => false, placed: (vip: string) => placed.has(vip), vip: () => false },
+    };
     const plan = await ipvs.plan(target);
     return { changes: plan.operations.map(({ operation }) => describeIpvs(operation)), apply: () => ipvs.apply(target, plan) };
   };
@@ -76,7 +79,8 @@ async function parts({ flags, kernel, root }: CommandContext): Promise<Part[]> {
 async function refuseWhileRunning(folder: string): Promise<void> {
   for (const mode of ['director', 'realserver']) {
     const agent = (await askAgent(join(folder, `${mode}.sock`))) as { pid?: number } | undefined;
-    if (agent !== undefined) throw new UsageError(`a ${mode} is running (process ${agent.pid ?? '?'}) and would put everything back; stop it first`);
+    if (agent !== undefined)
+      throw new UsageError(`a ${mode} is running (process ${agent.pid ?? '?'}) and would put everything back; stop it first`);
   }
 }
 

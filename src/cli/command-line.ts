@@ -35,10 +35,15 @@ function build(command: Command, chosen: (argv: Record<string, unknown>) => void
       for (const name of command.flags) parser.option(name, optionOf(name));
       for (const [name, option] of Object.entries(command.options ?? {})) parser.option(name, option);
       if (command.flags.length > 0) {
-        parser.option('config', { type: 'string', requiresArg: true, describe: `YAML file with flags as keys [${environmentName('config')}]` });
+        parser.option('config', {
+          type: 'string',
+          requiresArg: true,
+          describe: `YAML file with flags as keys [${environmentName('config')}]`,
+        });
       }
       // All flags are accepted by all commands, as one file or environment serves them all; the help shows those that matter.
-      for (const name of Object.keys(flags) as FlagName[]) if (!command.flags.includes(name)) parser.option(name, { ...optionOf(name), hidden: true });
+      for (const name of Object.keys(flags) as FlagName[])
+        if (!command.flags.includes(name)) parser.option(name, { ...optionOf(name), hidden: true });
       for (const name of Object.keys(deadFlags)) parser.option(name, { type: 'string', hidden: true });
       parser.option('output', { alias: 'o', choices: ['text', 'json'], default: 'text', describe: 'form of the output' });
       for (const [line, meaning] of command.examples) parser.example(line, meaning);
@@ -80,7 +85,12 @@ export async function runCommandLine(commands: readonly Command[], args: readonl
   let chosen: { command: Command; argv: Record<string, unknown> } | undefined;
   const parser = yargs()
     .scriptName('ravel-agent')
-    .parserConfiguration({ 'boolean-negation': false, 'camel-case-expansion': false, 'dot-notation': false, 'parse-positional-numbers': false })
+    .parserConfiguration({
+      'boolean-negation': false,
+      'camel-case-expansion': false,
+      'dot-notation': false,
+      'parse-positional-numbers': false,
+    })
     .locale('en')
     .usage('Keeps the kernel’s load balancing in the state that a cluster file describes.')
     .strict()

@@ -22,12 +22,22 @@ export const flags = {
     ...{ kind: 'text', schema: values.nonEmpty, about: 'name of this node in the cluster' },
     ...{ default: hostname(), defaultText: 'the host name' },
   }),
-  'compute-iface': flag({ kind: 'text', schema: values.interfaceName, about: 'interface that faces the segment: VIPs are announced, or kept silent, on it' }),
+  'compute-iface': flag({
+    kind: 'text',
+    schema: values.interfaceName,
+    about: 'interface that faces the segment: VIPs are announced, or kept silent, on it',
+  }),
   'vip-interface': flag({
     ...{ kind: 'text', schema: values.interfaceName, default: defaultVipInterface },
-    about: 'device that holds the VIPs; made as a dummy. A dummy of this name belongs to the agent with all its addresses; a device of another kind is used as it is',
+    about:
+      'device that holds the VIPs; made as a dummy. A dummy of this name belongs to the agent with all its addresses; a device of another kind is used as it is',
   }),
-  'state-dir': flag({ kind: 'text', schema: values.nonEmpty, default: '/run/ravel-agent', about: 'folder of the status socket and of the record of changed sysctls' }),
+  'state-dir': flag({
+    kind: 'text',
+    schema: values.nonEmpty,
+    default: '/run/ravel-agent',
+    about: 'folder of the status socket and of the record of changed sysctls',
+  }),
   'audit-interval': flag({
     ...{ kind: 'text', schema: values.duration('1s', '1h'), default: 60_000, defaultText: '60s' },
     about: 'how often everything is compared although nothing seems to have changed (1s to 1h)',
@@ -36,10 +46,16 @@ export const flags = {
     ...{ kind: 'text', schema: values.duration('1s', '1h'), default: 60_000, defaultText: '60s' },
     about: 'how often a VIP that is held is announced again (1s to 1h)',
   }),
-  'arp-rate': flag({ kind: 'text', schema: values.integer(10, 100_000), default: 2000, about: 'gratuitous ARP frames a second at most (10 to 100000)' }),
+  'arp-rate': flag({
+    kind: 'text',
+    schema: values.integer(10, 100_000),
+    default: 2000,
+    about: 'gratuitous ARP frames a second at most (10 to 100000)',
+  }),
   'handover-delay': flag({
     ...{ kind: 'text', schema: values.duration('0s', '1m'), default: 1000, defaultText: '1s' },
-    about: 'how long a director waits before a node without pods gets connections again, and a realserver keeps the rules of its last pod (0s to 1m)',
+    about:
+      'how long a director waits before a node without pods gets connections again, and a realserver keeps the rules of its last pod (0s to 1m)',
   }),
   'removal-guard-share': flag({
     ...{ kind: 'text', schema: values.integer(0, 100), default: 50 },
@@ -49,9 +65,24 @@ export const flags = {
     ...{ kind: 'text', schema: values.integer(0, 1_000_000), default: 10 },
     about: 'a change that removes no more than this many virtual services is never held',
   }),
-  'allow-mass-removal': flag({ kind: 'switch', schema: values.boolean, default: false, about: 'hold nothing: remove whatever is no longer asked for' }),
-  'ipvs-weight-override': flag({ kind: 'switch', schema: values.boolean, default: false, about: 'director: weight 1 for every node that has a ready pod' }),
-  'ipvs-ignore-node-cordon': flag({ kind: 'switch', schema: values.boolean, default: true, about: 'director: nodes marked unschedulable stay backends' }),
+  'allow-mass-removal': flag({
+    kind: 'switch',
+    schema: values.boolean,
+    default: false,
+    about: 'hold nothing: remove whatever is no longer asked for',
+  }),
+  'ipvs-weight-override': flag({
+    kind: 'switch',
+    schema: values.boolean,
+    default: false,
+    about: 'director: weight 1 for every node that has a ready pod',
+  }),
+  'ipvs-ignore-node-cordon': flag({
+    kind: 'switch',
+    schema: values.boolean,
+    default: true,
+    about: 'director: nodes marked unschedulable stay backends',
+  }),
   'ipvs-sysctl': flag({
     ...{ kind: 'list', schema: values.settings, default: new Map<string, string>(), defaultText: 'none' },
     about: 'director: name=value below /proc/sys/net/ipv4/vs; put back by cleanup',
@@ -60,10 +91,23 @@ export const flags = {
     ...{ kind: 'switch', schema: values.boolean, default: false },
     about: "realserver: replace the client's address by the node's on the way to a pod",
   }),
-  'pod-cidr-masq': flag({ kind: 'text', schema: values.prefix, about: 'realserver: with --iptables-masq, clients inside this prefix keep their address' }),
-  'auto-configure-service': flag({ kind: 'text', schema: values.listenerTarget, about: 'namespace/service:portName that answers on VIPs without a port of their own' }),
+  'pod-cidr-masq': flag({
+    kind: 'text',
+    schema: values.prefix,
+    about: 'realserver: with --iptables-masq, clients inside this prefix keep their address',
+  }),
+  'auto-configure-service': flag({
+    kind: 'text',
+    schema: values.listenerTarget,
+    about: 'namespace/service:portName that answers on VIPs without a port of their own',
+  }),
   'auto-configure-port': flag({ kind: 'text', schema: values.integer(1, 65_535), about: 'port on which it does' }),
-  'log-level': flag({ kind: 'text', schema: values.choice(['error', 'warn', 'info', 'debug']), default: 'info', about: 'error, warn, info or debug' }),
+  'log-level': flag({
+    kind: 'text',
+    schema: values.choice(['error', 'warn', 'info', 'debug']),
+    default: 'info',
+    about: 'error, warn, info or debug',
+  }),
   'log-format': flag({
     ...{ kind: 'text', schema: values.choice(['auto', 'json', 'text']), default: 'auto' },
     about: 'json, text, or auto: text on a terminal and JSON elsewhere',

@@ -24,7 +24,12 @@ export const planSchema = z.strictObject({
 const signOf = (op: string): '+' | '-' | '~' => (/^(add|create|insert)/.test(op) ? '+' : /^(delete|flush)/.test(op) ? '-' : '~');
 const styles = { '+': 'green', '-': 'red', '~': 'yellow' } as const;
 
-export const jsonChange = ({ vip, kind, op, text }: PlannedChange): z.infer<typeof plannedChangeSchema> => ({ vip: vip ?? null, kind, op, text });
+export const jsonChange = ({ vip, kind, op, text }: PlannedChange): z.infer<typeof plannedChangeSchema> => ({
+  vip: vip ?? null,
+  kind,
+  op,
+  text,
+});
 
 /** Changes under the VIP they are about, common ones first. */
 export function printChanges(output: Output, changes: readonly PlannedChange[]): void {
@@ -69,7 +74,10 @@ export const planCommand: Command = {
   command: 'plan',
   describe: 'show what would change, grouped by VIP, and change nothing',
   examples: [
-    ['$0 plan --mode=director --compute-iface=eth0 --source-file=cluster.yaml', 'exit 0: nothing would change; 2: something would; 1: an error'],
+    [
+      '$0 plan --mode=director --compute-iface=eth0 --source-file=cluster.yaml',
+      'exit 0: nothing would change; 2: something would; 1: an error',
+    ],
     ['$0 plan --mode=realserver --compute-iface=eth0 --source-file=new.yaml -o json', 'the same for a program'],
   ],
   flags: [

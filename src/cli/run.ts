@@ -56,7 +56,9 @@ async function run(context: CommandContext, mode: Mode | undefined): Promise<Exi
   return context.argv['once'] === true ? runOnce(agent, context) : runOn(agent);
 }
 
-const options = { once: { type: 'boolean', describe: 'make the kernel hold what the file asks for, and exit: 0 when it does, else 1' } } as const;
+const options = {
+  once: { type: 'boolean', describe: 'make the kernel hold what the file asks for, and exit: 0 when it does, else 1' },
+} as const;
 const common = (Object.keys(flags) as FlagName[]).filter((name) => name !== 'mode');
 const sample = '--compute-iface=eth0 --source-file=cluster.yaml';
 

@@ -1,8 +1,6 @@
 import { z } from 'zod';
 
-const reason = z
-  .strictObject({ code: z.string().describe('a stable word, see docs/reasons.md'), message: z.string() })
-  .nullable();
+const reason = z.strictObject({ code: z.string().describe('a stable word, see docs/reasons.md'), message: z.string() }).nullable();
 const problem = z.strictObject({ path: z.string(), message: z.string(), line: z.int().optional() });
 
 const traffic = z
@@ -66,9 +64,7 @@ const agent = z.strictObject({
     passes: z.int(),
     written: z.int().describe('kernel operations since the start'),
     doubts: z.int().describe('times the kernel was found changed by others, or events about it were lost'),
-    lastPass: z
-      .strictObject({ at: z.string(), milliseconds: z.number(), written: z.int(), full: z.boolean() })
-      .nullable(),
+    lastPass: z.strictObject({ at: z.string(), milliseconds: z.number(), written: z.int(), full: z.boolean() }).nullable(),
     attempts: z.int().describe('passes in a row that ended with a failure'),
     nextRetryMilliseconds: z.int().nullable(),
   }),

@@ -1,7 +1,8 @@
 import { paint, short, table, type Output } from './output.ts';
 import type { ServiceStatus, StatusDocument, VipStatusDocument } from './status-document.ts';
 
-const rate = (value: number | null | undefined, unit: string): string => (value === null || value === undefined ? '' : `${short(value)} ${unit}/s`);
+const rate = (value: number | null | undefined, unit: string): string =>
+  value === null || value === undefined ? '' : `${short(value)} ${unit}/s`;
 
 function serviceRows({ key, scheduler, traffic, destinations, programmed, reason }: ServiceStatus): string[][] {
   const head = [

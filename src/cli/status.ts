@@ -17,7 +17,12 @@ import { UsageError } from './resolve.ts';
 
 const modes: readonly Mode[] = ['director', 'realserver'];
 
-async function programmedBy(mode: Mode, kernel: Kernel, ours: (vip: Address) => boolean, sampleMilliseconds: number): Promise<ProgrammedService[]> {
+async function programmedBy(
+  mode: Mode,
+  kernel: Kernel,
+  ours: (vip: Address) => boolean,
+  sampleMilliseconds: number,
+): Promise<ProgrammedService[]> {
   if (mode === 'director') return ipvsServices(await kernel.ipvs.snapshot(), ours);
   const table = await new NatDriver(kernel.nftables).observe();
   if (!table.exists) return [];

@@ -17,7 +17,9 @@ const text = z.union([z.string(), z.number().transform(String)], { error: 'must 
 export const nonEmpty = text.pipe(z.string().trim().min(1, 'must not be empty'));
 
 /** Linux: at most 15 characters (IFNAMSIZ), no slash, no space. */
-export const interfaceName = text.pipe(z.string().regex(/^[^\s/:]{1,15}$/, 'is no interface name (1 to 15 characters, no space, slash or colon)'));
+export const interfaceName = text.pipe(
+  z.string().regex(/^[^\s/:]{1,15}$/, 'is no interface name (1 to 15 characters, no space, slash or colon)'),
+);
 
 export const boolean = z.union([z.boolean(), z.enum(['true', 'false', '1', '0']).transform((word) => word === 'true' || word === '1')], {
   error: 'must be true or false',
@@ -56,7 +58,8 @@ export const settings = z
     const pairs = new Map<string, string>();
     for (const item of items.flatMap((part) => part.split(',')).filter((part) => part.trim() !== '')) {
       const match = /^\s*([a-z0-9_]+)\s*=\s*(\S.*?)\s*$/.exec(item);
-      if (match?.[1] === undefined || match[2] === undefined) context.addIssue({ code: 'custom', message: `${JSON.stringify(item)} is not name=value` });
+      if (match?.[1] === undefined || match[2] === undefined)
+        context.addIssue({ code: 'custom', message: `${JSON.stringify(item)} is not name=value` });
       else pairs.set(match[1], match[2]);
     }
     return pairs;

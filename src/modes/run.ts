@@ -1,7 +1,7 @@
 /** An agent as a whole: source, loop, listeners, status socket. Ending it leaves the data plane as it is. */
 import { join } from 'node:path';
 import type { Server } from 'node:http';
-import type { Problem, Publication, Source } from '../model/cluster.ts';
+import type { Problem, Publication, Reason, Source, VirtualServiceKey } from '../model/cluster.ts';
 import type { AgentDocument } from '../observe/agent-document.ts';
 import { errorFields } from '../observe/log.ts';
 import { serveStatus } from '../observe/status-server.ts';
@@ -93,7 +93,7 @@ export class Agent {
       vips: plane.vips.map(({ address, announced, reason, conflicts }) => ({
         ...{ address, announced: announced ?? null, reason: reason ?? null, conflicts },
       })),
-      reasons: Object.fromEntries(plane.reasons),
+      reasons: { ...notProgrammed(loop.failures), ...Object.fromEntries(plane.reasons) },
       foreign: plane.foreign,
     };
   }
@@ -148,6 +148,11 @@ export class Agent {
       if (!either.aborted) await sleep(parts.clock, backoff.fail(), signal);
     }
   }
+}
+
+/** Virtual services that the kernel refused, with its words. */
+function notProgrammed(failures: readonly DriverFailure[]): Record<VirtualServiceKey, Reason> {
+  return Object.fromEntries(failures.flatMap(({ key, message }) => (key === undefined ? [] : [[key, { code: 'NotProgrammed', message }]])));
 }
 
 /** The input was refused before any was accepted. */
