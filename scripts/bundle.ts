@@ -9,7 +9,10 @@ import { bundleOptions } from './bundle-options.ts';
 
 const entry = 'src/cli/main.ts';
 if (existsSync(entry)) {
-  await build({ ...bundleOptions, entryPoints: [entry], outfile: 'dist/ravel-agent.js', minify: true, keepNames: true });
+  await build({ ...bundleOptions, entryPoints: [entry], outfile: 'dist/ravel-agent.js', minify: true, keepNames: true }).catch(() => {
+    // esbuild has said what is wrong.
+    process.exit(1);
+  });
   chmodSync('dist/ravel-agent.js', 0o755);
 }
 

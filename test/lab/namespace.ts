@@ -8,7 +8,10 @@ export interface Output {
 }
 
 /** Runs a program to its end. Throws when its exit status is not among `accept` (default: 0 only). */
-export function run(command: readonly string[], options: { readonly input?: string; readonly accept?: readonly number[] } = {}): Promise<Output> {
+export function run(
+  command: readonly string[],
+  options: { readonly input?: string; readonly accept?: readonly number[] } = {},
+): Promise<Output> {
   return new Promise((resolve, reject) => {
     const [file, ...args] = command;
     const child = execFile(file!, args, { maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
@@ -16,7 +19,8 @@ export function run(command: readonly string[], options: { readonly input?: stri
       if ((options.accept ?? [0]).includes(status)) resolve({ status, stdout, stderr });
       else reject(new Error(`${command.join(' ')}: status ${status}\n${stderr}${stdout}`));
     });
-    child.stdin?.end(options.input ?? '');
+    // A program that ends without reading its input says so by its exit status.
+    child.stdin?.on('error', () => undefined).end(options.input ?? '');
   });
 }
 

@@ -63,7 +63,12 @@ export class Topology {
     const host = this.hosts[node];
     const link = `pod${number}`;
     await host.ip(`link add ${link} type veth peer name eth0 netns ${name}`, `addr add ${subnet}.1/32 dev ${link}`, `link set ${link} up`);
-    await namespace.ip(`addr add ${address}/32 dev eth0`, 'link set eth0 up', `route add ${subnet}.1 dev eth0`, `route add default via ${subnet}.1`);
+    await namespace.ip(
+      `addr add ${address}/32 dev eth0`,
+      'link set eth0 up',
+      `route add ${subnet}.1 dev eth0`,
+      `route add default via ${subnet}.1`,
+    );
     await host.ip(`route add ${address}/32 dev ${link}`);
     const process_ = new LabProcess(namespace, `pod-${name}`, [process.execPath, program('pod'), name, `${POD_PORT}`]);
     await process_.line();

@@ -1,5 +1,9 @@
 /** Polls a condition until it holds. Throws what was waited for, and the last answer, when the deadline passes. */
-export async function waitFor<T>(what: string, condition: () => Promise<T | undefined | false> | T | undefined | false, deadlineMs = 60_000): Promise<T> {
+export async function waitFor<T>(
+  what: string,
+  condition: () => Promise<T | undefined | false> | T | undefined | false,
+  deadlineMs = 60_000,
+): Promise<T> {
   const deadline = performance.now() + deadlineMs;
   let last: unknown;
   for (;;) {

@@ -1,0 +1,76 @@
+/** The demo: a cluster of namespaces, real agents, real packets. Exit status 0 when all was as expected. */
+import { rmSync } from 'node:fs';
+import { logFolder } from '../test/lab/process.ts';
+import * as chapters from './chapters.ts';
+import { Report } from './report.ts';
+import { build, destroy } from './scene.ts';
+
+rmSync(logFolder, { recursive: true, force: true });
+const report = new Report();
+
+report.chapter(
+  'The cluster',
+  `Nine machines, each a network namespace: a client, a director and two nodes on one segment, and pods behind the
+nodes. The virtual IP 10.20.0.100:80 stands for the service shop/web: web-1 and web-2 on n1, web-3 on n2.
+On each machine somebody else has an IPVS service, an nftables table and a device, which must all survive.`,
+);
+const scene = await build(report);
+try {
+  const before = await chapters.photograph(scene);
+
+  report.chapter(
+    'What would the agents do?',
+    '`ravel-agent plan` reads the kernel and the file, and changes nothing. It exits with 2, as there is something to do.',
+  );
+  await chapters.planBefore(scene);
+
+  report.chapter('The agents start', 'One on the director, one on each node. `ravel-agent status` shows what each has programmed.');
+  await chapters.startAgents(scene);
+
+  report.chapter(
+    'Sixty requests',
+    'The director deals connections to nodes by weight (ready pods: 2 and 1), a node to its own pods by chance.',
+  );
+  await chapters.spread(scene);
+
+  report.chapter('Direct server return', 'Requests go through the director; answers leave the node straight for the client.');
+  await chapters.directReturn(scene);
+
+  report.chapter('Pods come and go', 'Requests run all the time from here on: some connect anew for each, some keep their connection.');
+  await scene.client.start(3, 2);
+  await chapters.podsComeAndGo(scene);
+
+  report.chapter('A broken file', 'A port out of range: the file is refused as a whole, by name, and the last good one stays in force.');
+  await chapters.badInput(scene);
+
+  report.chapter(
+    'The agents are killed',
+    'The agent is not in the path of a packet. A new one finds what the old one left, and writes nothing.',
+  );
+  await chapters.killAgent(scene, 'director');
+  await chapters.killAgent(scene, 'n1');
+
+  report.chapter('Nothing left to do', '`plan` again: it exits with 0.');
+  await chapters.planAfter(scene);
+
+  report.chapter('The agents stop', 'The data plane stays: an upgrade is a restart.');
+  await chapters.stopAgents(scene);
+  const total = await scene.client.stop();
+  report.check(
+    'failed requests in all',
+    '0',
+    `${total.failed} of ${total.ok + total.failed}, slowest ${total.slowestMs} ms`,
+    total.failed === 0,
+  );
+
+  report.chapter('Cleanup', '`ravel-agent cleanup` removes exactly what is ours and puts the settings back.');
+  await chapters.cleanup(scene, before);
+} catch (error) {
+  report.check('the demo runs to its end', 'yes', error instanceof Error ? error.message : String(error), false);
+  if (error instanceof Error && error.cause !== undefined) report.say(String(error.cause));
+} finally {
+  await destroy(scene).catch((error: unknown) => report.check('the namespaces are removed', 'yes', String(error), false));
+}
+const good = report.table();
+process.stdout.write(`  logs of agents and pods: ${logFolder}\n`);
+process.exit(good ? 0 : 1);
