@@ -103,7 +103,8 @@ export class OperationColumns {
   readonly names: string[] = [''];
   readonly count: number;
   readonly #indexes = new Map([['', 0]]);
-  #lastService: ServiceId | undefined;
+  /** Never a caller's object at first: a missing service must not pass for the last one. */
+  #lastService: ServiceId = { fwmark: 0, family: 'ipv4' };
   #lastServiceRow = 0;
 
   readonly #fwmark: Uint32Array;
@@ -162,7 +163,8 @@ export class OperationColumns {
     this.#operation[row] = number;
     this.putService(row, operation.service, path);
     if (operation.op === 'addService' || operation.op === 'setService') this.#putServiceSpec(row, operation.spec, path);
-    if (!('destination' in operation)) return;
+    // By name, not by what is there: a missing destination is to be refused.
+    if (operation.op === 'addService' || operation.op === 'setService' || operation.op === 'deleteService') return;
     this.#putDestination(row, operation.destination, path);
     if (operation.op !== 'deleteDestination') this.#putDestinationSpec(row, operation.spec, path);
   }
