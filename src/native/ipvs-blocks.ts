@@ -162,11 +162,22 @@ export class OperationColumns {
     if (number === undefined) throw new TypeError(`${path()}.op: not an operation: ${JSON.stringify(operation.op)}`);
     this.#operation[row] = number;
     this.putService(row, operation.service, path);
-    if (operation.op === 'addService' || operation.op === 'setService') this.#putServiceSpec(row, operation.spec, path);
     // By name, not by what is there: a missing destination is to be refused.
-    if (operation.op === 'addService' || operation.op === 'setService' || operation.op === 'deleteService') return;
-    this.#putDestination(row, operation.destination, path);
-    if (operation.op !== 'deleteDestination') this.#putDestinationSpec(row, operation.spec, path);
+    switch (operation.op) {
+      case 'addService':
+      case 'setService':
+        this.#putServiceSpec(row, operation.spec, path);
+        return;
+      case 'deleteService':
+        return;
+      case 'addDestination':
+      case 'setDestination':
+        this.#putDestination(row, operation.destination, path);
+        this.#putDestinationSpec(row, operation.spec, path);
+        return;
+      case 'deleteDestination':
+        this.#putDestination(row, operation.destination, path);
+    }
   }
 
   /** Fills the columns that name the service. */
