@@ -4,18 +4,17 @@ import fc from 'fast-check';
 import { Netns } from '../../src/native/netns.ts';
 import { Nftables } from '../../src/native/nftables.ts';
 import { FakeKernel } from '../fake-kernel/kernel.ts';
-import { playedOne, reportHistories } from '../property/histories.ts';
+import { Histories } from '../property/histories.ts';
 import { FOREIGN_TABLES, natHistory, playNatHistory } from '../property/nat-history.ts';
 import { NAT_TABLE } from '../../src/diff/nat-layout.ts';
 
-reportHistories('nftables on Linux');
-
-test('apply(diff(a, b), a) is b on Linux, every prefix is safe for traffic, foreign tables survive', async () => {
+test('apply(diff(a, b), a) is b on Linux, every prefix is safe for traffic, foreign tables survive', async (t) => {
+  const histories = new Histories();
   await using netns = await Netns.create();
   await using nftables = await Nftables.open({ netns });
   await fc.assert(
     fc.asyncProperty(natHistory, async (history) => {
-      playedOne();
+      histories.add();
       // Each history starts with nothing; the fake shows what the table must look like in the end.
       for (const table of [NAT_TABLE, ...FOREIGN_TABLES]) {
         await nftables.commit([
@@ -27,4 +26,5 @@ test('apply(diff(a, b), a) is b on Linux, every prefix is safe for traffic, fore
     }),
     { numRuns: 300 },
   );
+  histories.report(t, 'nftables on Linux');
 });

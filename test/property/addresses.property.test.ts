@@ -4,9 +4,7 @@ import fc from 'fast-check';
 import { diffAddresses } from '../../src/diff/addresses.ts';
 import type { LinkOperation } from '../../src/native/link-types.ts';
 import { FakeKernel } from '../fake-kernel/kernel.ts';
-import { playedOne, reportHistories } from './histories.ts';
-
-reportHistories('addresses on the fake kernel');
+import { Histories } from './histories.ts';
 
 const DEVICE = 'ravel0';
 const PROTOCOL = 82;
@@ -68,10 +66,11 @@ async function observe(links: FakeKernel['links']) {
   return [await links.links(), await links.addresses()] as const;
 }
 
-test('apply(diff(a, b), a) is b, every prefix is legal, other devices are left alone', async () => {
+test('apply(diff(a, b), a) is b, every prefix is legal, other devices are left alone', async (t) => {
+  const histories = new Histories();
   await fc.assert(
     fc.asyncProperty(history, async (steps) => {
-      playedOne();
+      histories.add();
       const links = machine();
       for (const { addresses, mtu, meddling: acts, cut } of steps) {
         for (const act of acts) {
@@ -102,6 +101,7 @@ test('apply(diff(a, b), a) is b, every prefix is legal, other devices are left a
     }),
     { numRuns: 2000 },
   );
+  histories.report(t, 'addresses on the fake kernel');
 });
 
 test('a device of our name that is no dummy is left alone', async () => {

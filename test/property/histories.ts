@@ -1,16 +1,15 @@
 /** How many random histories a run plays, and the count that it prints. */
-import { after } from 'node:test';
+import type { TestContext } from 'node:test';
 
-let played = 0;
+/** Counts histories (some starting state, then one target after another) and has the count printed with the results. */
+export class Histories {
+  #played = 0;
 
-/** Counts one history: some starting state, then one target after another. */
-export function playedOne(): void {
-  played++;
-}
+  add(): void {
+    this.#played++;
+  }
 
-/** Prints the count of this file at its end. */
-export function reportHistories(what: string): void {
-  after(() => {
-    console.log(`# ${what}: ${played} random histories`);
-  });
+  report(t: TestContext, what: string): void {
+    t.diagnostic(`note: ${what}: ${this.#played} random histories`);
+  }
 }

@@ -3,19 +3,19 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { DesiredIpvsService } from '../../src/desired/types.ts';
 import { FakeKernel } from '../fake-kernel/kernel.ts';
-import { playedOne, reportHistories } from './histories.ts';
+import { Histories } from './histories.ts';
 import { ipvsHistory, planIpvs, playIpvsHistory } from './ipvs-history.ts';
 
-reportHistories('IPVS on the fake kernel');
-
-test('apply(diff(a, b), a) is b, every prefix is legal, foreign services survive', async () => {
+test('apply(diff(a, b), a) is b, every prefix is legal, foreign services survive', async (t) => {
+  const histories = new Histories();
   await fc.assert(
     fc.asyncProperty(ipvsHistory, async (history) => {
-      playedOne();
+      histories.add();
       await playIpvsHistory(history, new FakeKernel().ipvs);
     }),
     { numRuns: 4000 },
   );
+  histories.report(t, 'IPVS on the fake kernel');
 });
 
 test('a plan for the keys that changed is the plan for everything', async () => {

@@ -5,19 +5,19 @@ import { NAT_TABLE } from '../../src/diff/nat-layout.ts';
 import { NatState } from '../../src/diff/nat-state.ts';
 import { diffNat } from '../../src/diff/nat.ts';
 import { FakeKernel } from '../fake-kernel/kernel.ts';
-import { playedOne, reportHistories } from './histories.ts';
+import { Histories } from './histories.ts';
 import { natHistory, operationCount, picture, playNatHistory, readNat } from './nat-history.ts';
 
-reportHistories('nftables on the fake kernel');
-
-test('apply(diff(a, b), a) is b, every prefix is safe for traffic, foreign tables survive', async () => {
+test('apply(diff(a, b), a) is b, every prefix is safe for traffic, foreign tables survive', async (t) => {
+  const histories = new Histories();
   await fc.assert(
     fc.asyncProperty(natHistory, async (history) => {
-      playedOne();
+      histories.add();
       await playNatHistory(history, new FakeKernel().nftables, () => new FakeKernel().nftables);
     }),
     { numRuns: 4000 },
   );
+  histories.report(t, 'nftables on the fake kernel');
 });
 
 test('a plan for the keys that changed leads where a plan for everything does', async () => {

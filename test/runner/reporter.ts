@@ -3,10 +3,15 @@
  * run time, so that a VM can load it as it is.
  */
 import type { TestEvent } from 'node:test/reporters';
-import type { TestLine } from './results.ts';
+import type { NoteLine, TestLine } from './results.ts';
 
 export async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   for await (const event of source) {
+    // What a test wants said in the summary: diagnostic('note: …').
+    if (event.type === 'test:diagnostic' && event.data.message.startsWith('note: ')) {
+      yield `${JSON.stringify({ note: event.data.message.slice('note: '.length) } satisfies NoteLine)}\n`;
+      continue;
+    }
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
     const { name, file, details, skip, todo } = event.data;
     if (details.type === 'suite') {

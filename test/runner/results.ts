@@ -9,6 +9,11 @@ export interface TestLine {
   error?: string;
 }
 
+/** What a test wants said in the summary. */
+export interface NoteLine {
+  note: string;
+}
+
 export interface LayerResult {
   readonly layer: string;
   passed: number;
@@ -17,11 +22,12 @@ export interface LayerResult {
   readonly skipped: string[];
   /** What went wrong, one text each, ready to print. */
   readonly problems: string[];
+  readonly notes: string[];
   seconds: number;
 }
 
 export function emptyResult(layer: string): LayerResult {
-  return { layer, passed: 0, failed: 0, skipped: [], problems: [], seconds: 0 };
+  return { layer, passed: 0, failed: 0, skipped: [], problems: [], notes: [], seconds: 0 };
 }
 
 export function addFailure(result: LayerResult, what: string): void {
@@ -33,7 +39,11 @@ export function addFailure(result: LayerResult, what: string): void {
 export function addLines(result: LayerResult, text: string): void {
   for (const raw of text.split('\n')) {
     if (raw === '') continue;
-    const line = JSON.parse(raw) as TestLine;
+    const line = JSON.parse(raw) as TestLine | NoteLine;
+    if ('note' in line) {
+      result.notes.push(line.note);
+      continue;
+    }
     // Node reports a file without a single test as one passed test that bears the file's name.
     const isFile = line.nesting === 0 && line.file !== '' && line.file.endsWith(line.name);
     if (line.outcome === 'failed') addFailure(result, `${line.name}  (${line.file})\n${line.error ?? ''}`);
@@ -81,6 +91,7 @@ export function summary(results: readonly LayerResult[], notSelected: readonly s
   for (const r of results) {
     lines.push(row([r.layer, `${r.passed + r.failed}`, `${r.passed}`, `${r.failed}`, `${r.skipped.length}`, r.seconds.toFixed(1)]));
   }
+  for (const result of results) for (const note of result.notes) lines.push(`  ${result.layer}: ${note}`);
   for (const result of results) for (const skip of result.skipped) lines.push(`  skipped in ${result.layer}: ${skip}`);
   if (notSelected.length > 0) lines.push(`  not selected by LAYERS: ${notSelected.join(', ')}`);
   const sum = (count: (r: LayerResult) => number): number => results.reduce((total, r) => total + count(r), 0);

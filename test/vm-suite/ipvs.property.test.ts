@@ -4,21 +4,21 @@ import fc from 'fast-check';
 import { toObjects } from '../../src/native/ipvs-columns.ts';
 import { Ipvs } from '../../src/native/ipvs.ts';
 import { Netns } from '../../src/native/netns.ts';
-import { playedOne, reportHistories } from '../property/histories.ts';
+import { Histories } from '../property/histories.ts';
 import { ipvsHistory, playIpvsHistory } from '../property/ipvs-history.ts';
 
-reportHistories('IPVS on Linux');
-
-test('apply(diff(a, b), a) is b on Linux, every prefix is legal, foreign services survive', async () => {
+test('apply(diff(a, b), a) is b on Linux, every prefix is legal, foreign services survive', async (t) => {
+  const histories = new Histories();
   await using netns = await Netns.create();
   await using ipvs = await Ipvs.open({ netns });
   await fc.assert(
     fc.asyncProperty(ipvsHistory, async (history) => {
-      playedOne();
+      histories.add();
       const left = toObjects(await ipvs.snapshot());
       await ipvs.apply(left.map(({ id }) => ({ op: 'deleteService', service: id })));
       await playIpvsHistory(history, ipvs);
     }),
     { numRuns: 300 },
   );
+  histories.report(t, 'IPVS on Linux');
 });
