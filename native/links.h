@@ -21,6 +21,7 @@ struct LinkRecord {
   uint32_t index = 0;
   uint32_t flags = 0;  // IFF_*
   uint32_t mtu = 0;
+  uint16_t type = 0;  // ARPHRD_*
   std::string name = {};
   std::string kind = {};               // IFLA_INFO_KIND; empty for physical devices
   std::vector<uint8_t> hardware = {};  // IFLA_ADDRESS

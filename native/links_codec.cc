@@ -126,6 +126,7 @@ bool ReadLink(const MessageView& message, LinkRecord* out) {
   if (!message.Header(&header) || header.ifi_family != AF_UNSPEC) return false;
   out->index = static_cast<uint32_t>(header.ifi_index);
   out->flags = header.ifi_flags;
+  out->type = header.ifi_type;
   return ForAttributes<ifinfomsg>(message, [&](const AttributeView& attribute) {
     switch (attribute.type) {
       case IFLA_IFNAME:
