@@ -147,7 +147,9 @@ const vipMap = (family: string): z.ZodOptional<z.ZodRecord<z.ZodString, typeof p
     .meta({ description: `${family} virtual services: VIP, then port, then what is behind it.` });
 
 /** MTU of a VIP: upstream writes numbers as texts, people write numbers. */
-export const mtuSchema = z.union([z.string().regex(/^[1-9][0-9]{1,4}$/, { error: 'an MTU is a number' }), z.int()], { error: 'an MTU is a number' });
+export const mtuSchema = z.union([z.string().regex(/^[1-9][0-9]{1,4}$/, { error: 'an MTU is a number' }), z.int()], {
+  error: 'an MTU is a number',
+});
 
 export const clusterConfigSchema = z.strictObject({
   config: vipMap('IPv4'),
