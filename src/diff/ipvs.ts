@@ -126,6 +126,23 @@ function rowsOf(snapshot: IpvsSnapshot, row: number): { first: number; end: numb
   return { first: firstDestination[row] ?? 0, end: firstDestination[row + 1] ?? 0 };
 }
 
+/**
+ * Whether the destinations are as wanted and in the order, or the reverse order, of the target. That is the
+ * usual case, since the kernel lists the newest first, and it needs no memory of what was seen.
+ */
+function isAsWanted({ destinations }: DesiredIpvsService, snapshot: IpvsSnapshot, first: number, end: number): boolean {
+  const count = destinations.length;
+  const [head] = destinations;
+  if (end - first !== count || head === undefined) return end - first === count;
+  const forwards = handleAt(snapshot, first) === handleOf(head);
+  for (let k = 0; k < count; k++) {
+    const destination = destinations[forwards ? k : count - 1 - k];
+    if (destination === undefined || handleAt(snapshot, first + k) !== handleOf(destination)) return false;
+    if (differsAt(snapshot, first + k, destination.spec)) return false;
+  }
+  return true;
+}
+
 function planEdit(plan: Plan, wanted: DesiredIpvsService, destination: DesiredDestination, observedWeight: number): void {
   const { weight } = destination.spec;
   const phase = weight <= observedWeight ? 'lower' : observedWeight === 0 ? 'raiseFromZero' : 'raise';
@@ -133,8 +150,9 @@ function planEdit(plan: Plan, wanted: DesiredIpvsService, destination: DesiredDe
 }
 
 function planDestinations(plan: Plan, wanted: DesiredIpvsService, snapshot: IpvsSnapshot, row: number): void {
-  const missing = new Map(wanted.destinations.map((destination) => [handleOf(destination), destination]));
   const { first, end } = rowsOf(snapshot, row);
+  if (isAsWanted(wanted, snapshot, first, end)) return;
+  const missing = new Map(wanted.destinations.map((destination) => [handleOf(destination), destination]));
   for (let at = first; at < end; at++) {
     const handle = handleAt(snapshot, at);
     const destination = missing.get(handle);
