@@ -73,6 +73,11 @@ fmt: deps ## format everything
 	@$(SCRIPT) node_modules/prettier/bin/prettier.cjs --log-level=warn --write .
 	@find native test -name '*.cc' -o -name '*.h' | xargs -r clang-format -i
 
+.PHONY: docs
+docs: deps ## write docs/native.md and the README's examples and figures from their sources
+	@$(SCRIPT) scripts/generate-native-docs.ts
+	@$(SCRIPT) scripts/readme.ts
+
 .PHONY: vm vm-run
 vm: $(NODE) ## a shell on a kernel with IPVS
 	@test/vm/run --interactive

@@ -60,6 +60,9 @@ function signature(declaration: ts.Declaration): string {
       type,
       undefined,
     );
+  } else if (ts.isGetAccessorDeclaration(declaration)) {
+    const { modifiers, name, parameters, type } = declaration;
+    node = ts.factory.updateGetAccessorDeclaration(declaration, modifiers, name, parameters, type, undefined);
   }
   return printer.printNode(ts.EmitHint.Unspecified, node, declaration.getSourceFile()).replace(/;$/, '');
 }
@@ -69,7 +72,8 @@ function classSection(declaration: ts.ClassDeclaration): string {
   for (const member of declaration.members) {
     if (isHidden(member) || ts.isConstructorDeclaration(member) || member.name === undefined) continue;
     const symbol = checker.getSymbolAtLocation(member.name);
-    if (symbol === undefined) continue;
+    // The `name` of an error class is the heading already.
+    if (symbol === undefined || (ts.getCombinedModifierFlags(member) & ts.ModifierFlags.Override) !== 0) continue;
     const text = documentation(symbol);
     lines.push(`#### \`${signature(member).replace(/\s+/g, ' ')}\``, '', ...(text === '' ? [] : [text, '']));
     const extra = tags(symbol);
