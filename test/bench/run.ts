@@ -66,7 +66,9 @@ function table(rows: readonly BenchRow[]): string {
   const widths = header.map((title, column) => Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)));
   const format = (cells: readonly string[]): string =>
     cells
-      .map((cell, column) => (column === 1 || column === 2 || column === 4 ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0)))
+      .map((cell, column) =>
+        column === 1 || column === 2 || column === 4 ? cell.padStart(widths[column] ?? 0) : cell.padEnd(widths[column] ?? 0),
+      )
       .join('  ')
       .trimEnd();
   return [format(header), ...lines.map(format)].join('\n');
