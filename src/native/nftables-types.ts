@@ -73,7 +73,7 @@ export type Statement =
   | { readonly kind: 'inSet'; readonly key: readonly KeyPart[]; readonly set: string; readonly inverted?: boolean }
   /** `meta l4proto <number>` */
   | { readonly kind: 'protocol'; readonly protocol: number }
-  /** `ip saddr <prefix>`, or `!=` it. */
+  /** `ip saddr <prefix>`, or `!=` it. Bits below the prefix do not count, and are listed as zeros. */
   | { readonly kind: 'source' | 'destination'; readonly address: string; readonly prefix: number; readonly inverted?: boolean }
   /** `dnat ip to <key> map @map` (value: address . port) */
   | { readonly kind: 'dnatMap'; readonly key: readonly KeyPart[]; readonly map: string }
