@@ -14,7 +14,7 @@ export interface IpvsTarget {
 }
 
 /** Longest stretch of comparing without letting other work in, milliseconds. */
-const sliceMilliseconds = 8;
+export const sliceMilliseconds = 4;
 
 const noCounters = { activeConnections: 0, inactiveConnections: 0, persistentConnections: 0, statistics: NO_STATISTICS };
 

@@ -6,6 +6,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setImmediate as pause, setTimeout } from 'node:timers/promises';
 import type { DesiredIpvsService } from '../../src/desired/types.ts';
 import type { IpvsPlan } from '../../src/diff/ipvs.ts';
+import { sliceMilliseconds } from '../../src/drivers/ipvs.ts';
 import { ipvsDiffSteps } from '../../src/diff/ipvs.ts';
 import { runSliced } from '../../src/model/slices.ts';
 import { NO_STATISTICS, snapshotFromObjects } from '../../src/native/ipvs-columns.ts';
@@ -16,9 +17,6 @@ import { median, round } from './row.ts';
 const SERVICES = 10_000;
 const DESTINATIONS = 10;
 const ROUNDS = 15;
-/** Milliseconds between two pauses of the comparison; also what the reconcile loop uses. */
-const BUDGET = 5;
-
 function desiredServices(): Map<string, DesiredIpvsService> {
   const services = new Map<string, DesiredIpvsService>();
   for (let i = 0; i < SERVICES; i++) {
@@ -60,7 +58,11 @@ async function measure(desired: ReadonlyMap<string, DesiredIpvsService>, observe
   for (let round = 0; round < ROUNDS; round++) {
     if (round === 1) delay.enable();
     const started = performance.now();
-    plan = await runSliced(ipvsDiffSteps({ desired, observed, ownership }), { budget: BUDGET, now: () => performance.now(), pause });
+    plan = await runSliced(ipvsDiffSteps({ desired, observed, ownership }), {
+      budget: sliceMilliseconds,
+      now: () => performance.now(),
+      pause,
+    });
     durations.push(performance.now() - started);
   }
   delay.disable();
