@@ -30,18 +30,23 @@ function noFailures(scene: Scene, what: string, before: Counts, after: Counts): 
 
 export async function photograph(scene: Scene): Promise<Map<AgentName, Snapshot>> {
   const photos = new Map<AgentName, Snapshot>();
-  for (const name of names) photos.set(name, await snapshot(scene.topology.hosts[name]));
+  for (const name of names) {
+    const host = scene.topology.hosts[name];
+    // Link-local IPv6 addresses are on probation for a second or two.
+    await waitFor('addresses to settle', async () => !(await host.run(['ip', 'addr'])).stdout.includes('tentative'));
+    photos.set(name, await snapshot(host));
+  }
   return photos;
 }
 
 async function plans(scene: Scene, expected: 0 | 2): Promise<Map<AgentName, string>> {
   const texts = new Map<AgentName, string>();
   const exits: string[] = [];
-  for (const name of names) {
-    const { status, stdout } = await scene.agents[name].plan();
-    texts.set(name, stdout);
-    exits.push(`${status}`);
-  }
+  const results = await Promise.all(names.map((name) => scene.agents[name].plan()));
+  names.forEach((name, index) => {
+    texts.set(name, results[index]!.stdout);
+    exits.push(`${results[index]!.status}`);
+  });
   const word = expected === 2 ? 'before: changes' : 'after: nothing to change';
   scene.report.check(
     `plan ${word} (exit, 3 agents)`,
@@ -61,10 +66,8 @@ export async function planBefore(scene: Scene): Promise<void> {
 export async function startAgents(scene: Scene): Promise<void> {
   for (const name of names) scene.agents[name].start();
   for (const name of names) await scene.agents[name].settled();
-  for (const name of names) {
-    const { stdout } = await scene.agents[name].command('status');
-    scene.report.say(`${name}:\n${stdout}`);
-  }
+  const texts = await Promise.all(names.map((name) => scene.agents[name].command('status')));
+  names.forEach((name, index) => scene.report.say(`${name}:\n${texts[index]!.stdout}`));
 }
 
 /** Sixty requests: the director deals whole nodes by weight, each node deals its pods by chance. */
@@ -133,15 +136,15 @@ export async function podsComeAndGo(scene: Scene): Promise<void> {
   before = await client.counts();
   file.set('web-1', 'terminating');
   // A pod is told to end only after the cluster has stopped sending to it: wait until no new connection comes.
-  for (const agent of ['n1', 'director'] as const) {
-    await waitFor(`${agent} to stop sending to web-1`, async () => {
-      const { vips } = await scene.agents[agent].status();
-      const { destinations } = vips[0]!.services[0]!;
-      return agent === 'n1'
-        ? !destinations.some(({ address }) => address === '10.244.1.2')
-        : destinations.some(({ address, weight }) => address === '10.20.0.11' && weight === 1);
-    });
-  }
+  // `ipvsadm` and `nft` are asked, not the agents.
+  await waitFor('n1 to stop sending to web-1', async () => {
+    const { stdout } = await topology.hosts.n1.run(['nft', 'list', 'map', 'ip', 'ravel', 'endpoints']);
+    return stdout.includes('10.244.1.3') && !stdout.includes('10.244.1.2');
+  });
+  await waitFor('the director to count one pod on n1', async () => {
+    const { stdout } = await topology.hosts.director.run(['ipvsadm', '-Sn']);
+    return /-r 10\.20\.0\.11:80 -g -w 1/.test(stdout);
+  });
   const exit = await topology.removePod('web-1');
   file.write();
   const gone = await client.counts();
@@ -167,7 +170,7 @@ export async function badInput(scene: Scene): Promise<void> {
   );
   report.say(refused.problems.map((problem) => `${problem.path}: ${problem.message}`).join('\n'));
   file.write();
-  await waitFor('the good file to be accepted', async () => (await agents.director.status()).agent?.source.refused === null);
+  await waitFor('the good file to be accepted', async () => (await agents.director.document())?.source.refused === null);
   noFailures(scene, 'the file is broken and mended', before, await client.counts());
 }
 
@@ -179,7 +182,7 @@ export async function killAgent(scene: Scene, name: AgentName): Promise<void> {
   const dead = await client.counts();
   await waitFor('200 answers without the agent', async () => (await client.counts()).ok - dead.ok >= 200);
   agents[name].start();
-  const { agent } = await agents[name].settled();
+  const { loop } = await agents[name].settled();
   const started = await client.counts();
   await waitFor('100 answers with the new agent', async () => (await client.counts()).ok - started.ok >= 100);
   noFailures(scene, `kill -9 of the agent on ${name}`, before, await client.counts());
@@ -213,7 +216,7 @@ export async function stopAgents(scene: Scene): Promise<void> {
 
 export async function cleanup(scene: Scene, before: ReadonlyMap<AgentName, Snapshot>): Promise<void> {
   const { agents, topology, report, client } = scene;
-  for (const name of names) await agents[name].cleanup();
+  await Promise.all(names.map((name) => agents[name].cleanup()));
   for (const name of names) {
     const found = differences(before.get(name)!, await snapshot(topology.hosts[name]));
     report.check(

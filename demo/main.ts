@@ -67,7 +67,7 @@ try {
   await chapters.cleanup(scene, before);
 } catch (error) {
   report.check('the demo runs to its end', 'yes', error instanceof Error ? error.message : String(error), false);
-  if (error instanceof Error && error.cause !== undefined) report.say(String(error.cause));
+  if (error instanceof Error && error.cause instanceof Error) report.say(error.cause.message);
 } finally {
   await destroy(scene).catch((error: unknown) => report.check('the namespaces are removed', 'yes', String(error), false));
 }

@@ -20,6 +20,7 @@ export async function build(report: Report): Promise<Scene> {
   await topology.addPod('web-1', 'n1');
   await topology.addPod('web-2', 'n1');
   await topology.addPod('web-3', 'n2');
+  await topology.placePod('web-4', 'n2');
   const file = new ClusterFile(topology);
   file.write();
   await plantForeignState(topology);

@@ -1,6 +1,7 @@
 /** The released program as a process in a namespace, and its other commands beside it. */
 import path from 'node:path';
-import type { StatusDocument } from '../../src/cli/status-document.ts';
+import type { AgentDocument } from '../../src/observe/agent-document.ts';
+import { askAgent } from '../../src/observe/status-server.ts';
 import type { Namespace, Output } from './namespace.ts';
 import { LabProcess } from './process.ts';
 import { waitFor } from './wait.ts';
@@ -38,26 +39,24 @@ export class LabAgent {
     this.#process = new LabProcess(this.namespace, `agent-${this.namespace.name}`, command);
   }
 
+  /** What the agent says of itself; undefined when none answers. Unix sockets know no network namespace. */
+  async document(): Promise<AgentDocument | undefined> {
+    const answer = await askAgent(`/run/lab/${this.namespace.name}/${this.mode}.sock`, 10_000);
+    return answer as AgentDocument | undefined;
+  }
+
   /** Resolves when the agent has read its input and has nothing left to do. */
-  settled(deadlineMs = 60_000): Promise<StatusDocument> {
-    return waitFor(
-      `the agent on ${this.namespace.name} to settle`,
-      async () => {
-        if (this.process.exit !== undefined) throw new Error(`it ended: ${this.process.exit}`);
-        const status = await this.status();
-        const { agent } = status;
-        return agent !== null && agent.source.synced && agent.loop.lastPass !== null && agent.failures.length === 0 ? status : undefined;
-      },
-      deadlineMs,
-    );
+  settled(): Promise<AgentDocument> {
+    return waitFor(`the agent on ${this.namespace.name} to settle`, async () => {
+      if (this.process.exit !== undefined) throw new Error(`it ended: ${this.process.exit}`);
+      const document = await this.document();
+      if (document?.pid !== this.process.child.pid) return undefined;
+      return document.source.synced && document.loop.lastPass !== null && document.failures.length === 0 ? document : undefined;
+    });
   }
 
   command(name: string, options: readonly string[] = [], accept: readonly number[] = [0]): Promise<Output> {
     return this.namespace.run([process.execPath, bundle, name, ...this.#options, ...options], { accept });
-  }
-
-  async status(): Promise<StatusDocument> {
-    return JSON.parse((await this.command('status', ['-o', 'json'])).stdout) as StatusDocument;
   }
 
   /** Exit status 0: nothing would change; 2: something would. */

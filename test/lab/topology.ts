@@ -29,6 +29,7 @@ export class Topology {
   readonly hosts: Readonly<Record<HostName, Namespace>>;
   readonly pods = new Map<string, Pod>();
   readonly #segment: Namespace;
+  readonly #places = new Map<string, Omit<Pod, 'name' | 'process'>>();
   readonly #nextPod: Record<NodeName, number> = { n1: 2, n2: 2 };
 
   private constructor(segment: Namespace, hosts: Record<HostName, Namespace>) {
@@ -54,8 +55,8 @@ export class Topology {
     return topology;
   }
 
-  /** Starts a pod on a node; resolves when it takes connections. */
-  async addPod(name: string, node: NodeName): Promise<Pod> {
+  /** Makes the place for a pod on a node: its namespace, link and route. */
+  async placePod(name: string, node: NodeName): Promise<void> {
     const number = this.#nextPod[node]++;
     const subnet = node === 'n1' ? '10.244.1' : '10.244.2';
     const address = `${subnet}.${number}`;
@@ -70,28 +71,31 @@ export class Topology {
       `route add default via ${subnet}.1`,
     );
     await host.ip(`route add ${address}/32 dev ${link}`);
-    const process_ = new LabProcess(namespace, `pod-${name}`, [process.execPath, program('pod'), name, `${POD_PORT}`]);
-    await process_.line();
-    const pod = { name, node, address, namespace, process: process_ };
+    this.#places.set(name, { node, address, namespace });
+  }
+
+  /** Starts a pod, in its place if it has one; resolves when it takes connections. */
+  async addPod(name: string, node: NodeName): Promise<Pod> {
+    if (!this.#places.has(name)) await this.placePod(name, node);
+    const place = this.#places.get(name)!;
+    const server = new LabProcess(place.namespace, `pod-${name}`, [process.execPath, program('pod'), name, `${POD_PORT}`]);
+    await server.line();
+    const pod = { name, ...place, process: server };
     this.pods.set(name, pod);
     return pod;
   }
 
-  /** Asks a pod to end, waits for it, and takes its link away. */
+  /** Asks a pod to end and waits for it. Its link stays. */
   async removePod(name: string): Promise<string> {
     const pod = this.pods.get(name);
     if (pod === undefined) throw new Error(`no pod ${name}`);
     this.pods.delete(name);
-    const exit = await pod.process.stop();
-    await pod.namespace.remove();
-    return exit;
+    return pod.process.stop();
   }
 
   async close(): Promise<void> {
-    for (const pod of this.pods.values()) {
-      await pod.process.stop('SIGKILL');
-      await pod.namespace.remove();
-    }
+    for (const pod of this.pods.values()) await pod.process.stop('SIGKILL');
+    for (const { namespace } of this.#places.values()) await namespace.remove();
     for (const host of Object.values(this.hosts)) await host.remove();
     await this.#segment.remove();
   }

@@ -5,6 +5,7 @@ import { VIP, VIP_PORT } from '../lab/cluster-file.ts';
 import { LoadClient } from '../lab/load.ts';
 import { differences, snapshot } from '../lab/snapshot.ts';
 import { addresses, Topology } from '../lab/topology.ts';
+import { waitFor } from '../lab/wait.ts';
 
 let topology: Topology;
 let client: LoadClient;
@@ -57,13 +58,11 @@ test('rules made with ipvsadm and nft carry connections, and the answers do not 
 
 test('a continuous load is counted, kept connections too, and a pod that dies is a failure', async () => {
   await client.start(2, 2);
-  await new Promise((resolve) => setTimeout(resolve, 1_000));
-  const healthy = await client.counts();
-  assert.equal(healthy.failed, 0);
-  assert.ok(healthy.ok > 10);
+  await waitFor('some answers', async () => (await client.counts()).ok > 30);
+  assert.equal((await client.counts()).failed, 0);
   await topology.pods.get('web-2')!.process.stop('SIGKILL');
-  const counts = await client.stop();
-  assert.ok(counts.failed > 0, 'the client saw no failure although a pod was killed');
+  await waitFor('the failures of a killed pod', async () => (await client.counts()).failed > 0);
+  await client.stop();
 });
 
 test('snapshots see what changes and nothing else', async () => {
