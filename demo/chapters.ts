@@ -166,7 +166,7 @@ export async function badInput(scene: Scene): Promise<void> {
   file.writeText(good.replace(`'${VIP_PORT}': {`, "'99999': {"));
   const refused = await waitFor(
     'the director to refuse the file',
-    async () => (await agents.director.status()).agent?.source.refused ?? undefined,
+    async () => (await agents.director.document())?.source.refused ?? undefined,
   );
   report.say(refused.problems.map((problem) => `${problem.path}: ${problem.message}`).join('\n'));
   file.write();
@@ -186,12 +186,7 @@ export async function killAgent(scene: Scene, name: AgentName): Promise<void> {
   const started = await client.counts();
   await waitFor('100 answers with the new agent', async () => (await client.counts()).ok - started.ok >= 100);
   noFailures(scene, `kill -9 of the agent on ${name}`, before, await client.counts());
-  report.check(
-    `kernel writes of its restart (${name})`,
-    '0',
-    `${exit}, then ${agent?.loop.written ?? 'unknown'}`,
-    exit === 'SIGKILL' && agent?.loop.written === 0,
-  );
+  report.check(`kernel writes of its restart (${name})`, '0', `${exit}, then ${loop.written}`, exit === 'SIGKILL' && loop.written === 0);
 }
 
 export async function planAfter(scene: Scene): Promise<void> {

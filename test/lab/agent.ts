@@ -50,7 +50,8 @@ export class LabAgent {
     return waitFor(`the agent on ${this.namespace.name} to settle`, async () => {
       if (this.process.exit !== undefined) throw new Error(`it ended: ${this.process.exit}`);
       const document = await this.document();
-      if (document?.pid !== this.process.child.pid) return undefined;
+      // A wrapper (strace) has a process id of its own.
+      if (document === undefined) return undefined;
       return document.source.synced && document.loop.lastPass !== null && document.failures.length === 0 ? document : undefined;
     });
   }

@@ -108,7 +108,10 @@ async function netns(result: LayerResult): Promise<void> {
   for (const file of testFiles('test/netns')) {
     const results = freshResults(`netns-${path.basename(file, '.test.ts')}`);
     const node = [process.execPath, ...nodeTestArguments(results, ['--test-isolation=none']), file];
-    const ended = await execute([...unshare, 'sh', '-c', 'mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && exec "$@"', 'sh', ...node], false);
+    const ended = await execute(
+      [...unshare, 'sh', '-c', 'mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && exec "$@"', 'sh', ...node],
+      false,
+    );
     collect(result, results, ended);
   }
 }
