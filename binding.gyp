@@ -11,7 +11,6 @@
         "NODE_ADDON_API_DISABLE_DEPRECATED",
         # A worker that is terminated in the middle of a call can throw nothing; without this that aborts.
         "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
-        "<!@(node -p \"['ipvs', 'nftables', 'links', 'packet'].filter((n) => require('fs').existsSync('native/' + n + '_binding.cc')).map((n) => 'RAVEL_' + n.toUpperCase()).join(' ')\")",
       ],
       "cflags_cc!": ["-std=gnu++17", "-std=gnu++20"],
       "cflags_cc": ["-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2"],

@@ -31,18 +31,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   napi_add_env_cleanup_hook(env, EndEnvironment, data);
   exports.Set("setErrorFactory", Napi::Function::New(env, SetErrorFactory, "setErrorFactory"));
   InitNetns(env, exports);
-#ifdef RAVEL_IPVS
   InitIpvs(env, exports);
-#endif
-#ifdef RAVEL_NFTABLES
   InitNftables(env, exports);
-#endif
-#ifdef RAVEL_LINKS
   InitLinks(env, exports);
-#endif
-#ifdef RAVEL_PACKET
   InitPacket(env, exports);
-#endif
   return exports;
 }
 

@@ -14,6 +14,9 @@
 //     job never loses its socket; later methods throw ClosedError.
 //
 // Rules: `work` never touches Napi; `convert` runs on the JavaScript thread only, and is destroyed there.
+// Worker.terminate() may come at any instruction: from then on every X::New() may give an empty value,
+// and a method that looks inside one (ArrayBuffer::Data()) aborts the process. Ask IsEmpty() first.
+// Methods, never accessors: only methods have the engine check the class of `this`.
 #pragma once
 
 #include <napi.h>

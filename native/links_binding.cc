@@ -53,7 +53,8 @@ template <typename Record>
 Napi::Value BytesValue(Napi::Env env, const Record* records, size_t count) {
   static_assert(std::is_trivially_copyable_v<Record>);
   Napi::ArrayBuffer buffer = Napi::ArrayBuffer::New(env, count * sizeof(Record));
-  if (count > 0) std::memcpy(buffer.Data(), records, count * sizeof(Record));
+  // Empty when the worker is being terminated: then no call into the engine succeeds.
+  if (count > 0 && !buffer.IsEmpty()) std::memcpy(buffer.Data(), records, count * sizeof(Record));
   return buffer;
 }
 

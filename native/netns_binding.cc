@@ -37,9 +37,8 @@ Result<std::shared_ptr<Executor>> OpenPath(const std::string& path, const std::s
 class NetnsHandle : public Napi::ObjectWrap<NetnsHandle> {
  public:
   static Napi::Function Define(Napi::Env env) {
-    return DefineClass(
-        env, "NetnsHandle",
-        {InstanceMethod("close", &NetnsHandle::Close), InstanceAccessor("fd", &NetnsHandle::Fd, nullptr)});
+    return DefineClass(env, "NetnsHandle",
+                       {InstanceMethod("close", &NetnsHandle::Close), InstanceMethod("fd", &NetnsHandle::Fd)});
   }
 
   static Napi::Value New(Napi::Env env, std::shared_ptr<Executor> executor, bool owned) {

@@ -2,7 +2,7 @@ import { addon } from './addon.ts';
 
 /** The addon's own handle; opaque outside src/native. */
 export interface NetnsHandle {
-  readonly fd: number;
+  fd(): number;
   close(): Promise<void>;
 }
 
@@ -70,12 +70,12 @@ export class Netns {
 
   /** Descriptor of the namespace, valid until close(). ClosedError after it. */
   get fd(): number {
-    return this.#handle.fd;
+    return this.#handle.fd();
   }
 
   /** Where other programs find the namespace while this handle is open: `nsenter --net=<path>`. */
   get path(): string {
-    return `/proc/${process.pid}/fd/${this.#handle.fd}`;
+    return `/proc/${process.pid}/fd/${this.#handle.fd()}`;
   }
 
   /**

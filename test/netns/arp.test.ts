@@ -21,7 +21,7 @@ const hex = (address: string) =>
 /** The frame RFC 826 and RFC 5944 section 4.6 describe, put together by hand. */
 function announcement(operation: 1 | 2, mac: string, address: string): string {
   const target = operation === 1 ? '000000000000' : plain(mac);
-  return `${BROADCAST}${plain(mac)}0806${'0001'}${'0800'}0604000${operation}${plain(mac)}${hex(address)}${target}${hex(address)}`;
+  return `${BROADCAST}${plain(mac)}0806000108000604000${operation}${plain(mac)}${hex(address)}${target}${hex(address)}`;
 }
 
 /** Two namespaces joined by a cable: `left` in one, `right` in the other, both up. */
@@ -214,7 +214,7 @@ suite('listening', () => {
       changed(19, '10'), // protocol address length
       changed(20, '0003'), // RARP
       changed(20, '0000'),
-      `${good.slice(0, 24)}8100${'0007'}${good.slice(24)}`, // tagged: VLAN 7
+      `${good.slice(0, 24)}81000007${good.slice(24)}`, // tagged: VLAN 7
       `${good}${'00'.repeat(200)}`, // longer than it need be: padding is legal
     ]);
     const first = await watch.next();
