@@ -40,7 +40,8 @@ function askTcp(): Promise<string> {
   });
 }
 
-function askUdp(): Promise<string> {
+/** From a port of its own each time: to conntrack, a port used twice is one connection. */
+function askUdp(turn: number): Promise<string> {
   return new Promise((resolve) => {
     const socket = createSocket('udp4');
     const end = (text: string): void => {
@@ -51,13 +52,13 @@ function askUdp(): Promise<string> {
     const timer = setTimeout(() => end(JSON.stringify({ error: 'no answer' })), PATIENCE_MS);
     socket.on('error', ({ message }) => end(JSON.stringify({ error: message })));
     socket.on('message', (message) => end(message.toString()));
-    socket.send('hello', Number(port), address);
+    socket.bind(20_000 + turn, () => socket.send('hello', Number(port), address));
   });
 }
 
 if (role === 'serve') serve();
 else {
   const answers: unknown[] = [];
-  for (let k = 0; k < Number(argument); k++) answers.push(JSON.parse(await (protocol === 'tcp' ? askTcp() : askUdp())));
+  for (let k = 0; k < Number(argument); k++) answers.push(JSON.parse(await (protocol === 'tcp' ? askTcp() : askUdp(k))));
   process.stdout.write(`${JSON.stringify(answers)}\n`);
 }
