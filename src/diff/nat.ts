@@ -8,7 +8,7 @@
  */
 import type { DesiredNatService, DesiredRealserver } from '../desired/types.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
-import type { Element, NftOperation, SetSpec } from '../native/nftables-types.ts';
+import type { Element, FieldValue, NftOperation, SetSpec } from '../native/nftables-types.ts';
 import { sameRules } from './nat-equal.ts';
 import type { NatChain } from './nat-layout.ts';
 import { ADDRESSES, baseChains, ENDPOINTS, HAIRPIN, NAT_SETS, NAT_TABLE, podsChain, podsChainName, SERVICES } from './nat-layout.ts';
@@ -227,21 +227,21 @@ class Planner {
 
   #hairpinChanges(uses: Uses, whole: boolean): { first: NatChange[]; last: NatChange[] } {
     const { hairpin, podUses } = this.#state;
-    const first: NatChange[] = [];
-    const last: NatChange[] = [];
     const wanted = new Set<string>();
-    for (const pod of [...uses.pods.keys()].sort()) {
+    const missing: Address[] = [];
+    const surplus: (readonly FieldValue[])[] = [];
+    for (const [pod, by] of uses.pods) {
       const text = elementText([pod, pod]);
-      const used = (whole ? 0 : (podUses.get(pod) ?? 0)) + (uses.pods.get(pod) ?? 0) > 0;
+      const used = (whole ? 0 : (podUses.get(pod) ?? 0)) + by > 0;
       if (used) wanted.add(text);
-      if (used && !hairpin.has(text)) first.push(replacement(HAIRPIN, hairpinElement(pod), undefined));
-      if (!used && !whole && hairpin.has(text)) last.push(replacement(HAIRPIN, undefined, [pod, pod]));
+      if (used && !hairpin.has(text)) missing.push(pod);
+      if (!used && !whole && hairpin.has(text)) surplus.push([pod, pod]);
     }
-    if (whole) {
-      for (const [text, key] of [...hairpin].sort(([a], [b]) => (a < b ? -1 : 1))) {
-        if (!wanted.has(text)) last.push(replacement(HAIRPIN, undefined, key));
-      }
-    }
+    if (whole) for (const [text, key] of hairpin) if (!wanted.has(text)) surplus.push(key);
+    // Only what differs is put in order: sorting all pods would cost more than comparing them.
+    const first = missing.sort().map((pod) => replacement(HAIRPIN, hairpinElement(pod), undefined));
+    const byText = (a: readonly FieldValue[], b: readonly FieldValue[]): number => (elementText(a) < elementText(b) ? -1 : 1);
+    const last = surplus.sort(byText).map((key) => replacement(HAIRPIN, undefined, key));
     return { first, last };
   }
 

@@ -14,15 +14,9 @@ const readAttempts = 3;
 export class NatDriver {
   readonly #port: NftablesPort;
   #state: NatState | undefined;
-  #commits = 0;
 
   constructor(port: NftablesPort) {
     this.#port = port;
-  }
-
-  /** Transactions sent and not refused: what of the kernel's change events is our own doing. */
-  get commits(): number {
-    return this.#commits;
   }
 
   get known(): boolean {
@@ -80,12 +74,9 @@ export class NatDriver {
   async apply(plan: Pick<NatPlan, 'transactions'>): Promise<DriverOutcome> {
     let written = 0;
     for (const operations of plan.transactions) {
-      this.#commits += 1;
       try {
         await this.#port.commit(operations);
       } catch (error) {
-        // Refused as a whole: no event will tell of it.
-        if (error instanceof KernelError) this.#commits -= 1;
         this.forget();
         throw error;
       }

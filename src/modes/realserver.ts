@@ -17,24 +17,19 @@ export function realserver(options: AgentOptions, parts: Parts): Composition {
     sysctls: new SysctlDriver(kernel.sysctls, journal),
     waits: new Waits(options.handoverMilliseconds, () => clock.now()),
   });
-  const rules = (doubt: (cause: string) => void): Listener => {
-    const judge = () => nftJudge({ commits: () => nat.commits, doubt });
-    let onEvent = judge();
-    return (signal) =>
+  const rules =
+    (doubt: (cause: string) => void): Listener =>
+    (signal) =>
       keepListening(
         {
           name: 'nftables events',
-          open: () => {
-            onEvent = judge();
-            return kernel.nftables.watch({ signal });
-          },
-          onEvent: (event) => onEvent(event),
+          open: () => kernel.nftables.watch({ signal }),
+          onEvent: nftJudge(doubt),
           onGap: () => doubt('nftables events were interrupted'),
           ...{ clock, random, log },
         },
         signal,
       );
-  };
   return {
     plane,
     listeners: (doubt) => [

@@ -100,29 +100,22 @@ export function linkJudge(options: LinkWatchOptions): (event: LinkEvent) => void
   };
 }
 
-/**
- * Judges nftables events by counting: the kernel ends each transaction with one generation message, so every
- * transaction on our table beyond those that we sent is somebody else's. (The process id in that message is
- * of no use inside a container.)
- */
-export function nftJudge(options: { commits: () => number; doubt: (cause: string) => void }): (event: NftEvent) => void {
-  let seen = options.commits();
+/** NFPROTO_IPV4: family of table `ip ravel` in events. */
+const ipv4 = 2;
+
+/** Judges nftables events: a transaction on our table that this agent did not send is somebody else's. */
+export function nftJudge(doubt: (cause: string) => void): (event: NftEvent) => void {
   let touched = false;
   return (event) => {
     if (event.type === 'overrun') {
-      seen = options.commits();
       touched = false;
-      options.doubt('nftables events were lost');
-      return;
+      doubt('nftables events were lost');
+    } else if (event.message !== 'newgen') {
+      touched ||= event.table === NAT_TABLE.name && event.family === ipv4 && event.own !== true;
+    } else if (touched) {
+      // The generation message ends the transaction: one alarm for all of its parts.
+      touched = false;
+      doubt(`table ${NAT_TABLE.family} ${NAT_TABLE.name} was changed by somebody else`);
     }
-    if (event.message !== 'newgen') {
-      touched ||= event.table === NAT_TABLE.name;
-      return;
-    }
-    if (touched) seen += 1;
-    touched = false;
-    if (seen <= options.commits()) return;
-    seen = options.commits();
-    options.doubt(`table ${NAT_TABLE.family} ${NAT_TABLE.name} was changed by somebody else`);
   };
 }

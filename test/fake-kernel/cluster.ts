@@ -24,14 +24,17 @@ export function cluster({ pods, vips, nodes = ['n1', 'n2'] }: ClusterShape): Clu
     ...{ key: virtualServiceKey('tcp', address, port), address, port, protocol: 'tcp', service: serviceKey('default', service) },
     ...{ portName: 'http', scheduler: 'wrr', schedulerFlags: [], forward, upperThreshold: 0, lowerThreshold: 0 },
   }));
-  const keys = new Set(virtualServices.map(({ service }) => service));
+  const virtualServicesOf = new Map<string, VirtualService[]>();
+  for (const virtualService of virtualServices) {
+    virtualServicesOf.set(virtualService.service, [...(virtualServicesOf.get(virtualService.service) ?? []), virtualService]);
+  }
   return {
     nodes: new Map(
       nodes.map((name) => [name, { name, addresses: [`10.20.0.${name.slice(1)}`], labels: {}, ready: true, unschedulable: false }]),
     ),
     services: new Map(services.map((service) => [serviceKey(service.namespace, service.name), service])),
     virtualServices: new Map(virtualServices.map((service) => [service.key, service])),
-    virtualServicesOf: new Map([...keys].map((key) => [key, virtualServices.filter(({ service }) => service === key)])),
+    virtualServicesOf,
     addresses: [...new Set(virtualServices.map(({ address }) => address))].sort(),
     nodeLabels: {},
     mtu: new Map(),
