@@ -80,7 +80,9 @@ Result<std::unique_ptr<Client>> Client::Open(int timeout_ms, int receive_buffer)
   if (!socket.ok()) return std::move(socket.failure());
   auto family_id = ResolveGenericFamily(*socket.value(), IPVS_GENL_NAME, "modprobe ip_vs");
   if (!family_id.ok()) return std::move(family_id.failure());
-  return std::unique_ptr<Client>(new Client(std::move(socket.value()), family_id.value()));
+  std::unique_ptr<Client> client(new Client(std::move(socket.value()), family_id.value()));
+  client->writer_.bytes().reserve(kChunkBytes);
+  return client;
 }
 
 Result<InfoRecord> Client::Info() {
@@ -109,23 +111,24 @@ Result<Done> Client::SetTimeouts(const TimeoutRecord& timeouts) {
   return socket_->Request(writer_, "ipvs.setTimeouts", "timeouts");
 }
 
-Result<std::vector<MessageError>> Client::Apply(const OperationBlock& block) {
+Result<std::vector<MessageError>> Client::Apply(const OperationBlock& block, size_t first) {
   std::vector<MessageError> errors;
+  OperationEncoder encoder(&writer_, family_id_, &block);
   size_t row = 0;
   while (row < block.count()) {
     const size_t from = row;
     writer_.Clear();
     while (row < block.count() && writer_.size() + kLongestMessage <= kChunkBytes) {
-      EncodeOperation(&writer_, family_id_, block, row++);
+      encoder.Encode(row++);
     }
     auto chunk = socket_->Batch(writer_, "ipvs.apply", kChunkBytes);
     if (!chunk.ok()) {
       Failure failure = std::move(chunk.failure());
-      failure.index = static_cast<int64_t>(from) + std::max<int64_t>(failure.index, 0);
+      failure.index = static_cast<int64_t>(first + from) + std::max<int64_t>(failure.index, 0);
       return failure;
     }
     for (MessageError& error : chunk.value()) {
-      error.index += from;
+      error.index += first + from;
       errors.push_back(std::move(error));
     }
   }

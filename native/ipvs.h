@@ -24,8 +24,8 @@ class Client {
 
   // Carries out a block in order. Not atomic: refused operations are returned, in order, and the
   // others took effect. A Failure means that the transport broke; its index is the first operation
-  // whose outcome is unknown.
-  Result<std::vector<MessageError>> Apply(const OperationBlock& block);
+  // whose outcome is unknown. Indexes count from `first`, the place of the block in its batch.
+  Result<std::vector<MessageError>> Apply(const OperationBlock& block, size_t first);
 
   // Services, then the destinations of each, one dump after another: the kernel runs one dump per
   // socket at a time (EBUSY otherwise). An entry that a foreign writer's change made the kernel

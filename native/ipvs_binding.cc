@@ -107,6 +107,7 @@ Napi::Value ErrorsValue(Napi::Env env, std::vector<MessageError>& errors) {
     return static_cast<double>(texts.size() - 1);
   };
   Napi::Float64Array numbers = Napi::Float64Array::New(env, errors.size() * kNumbers);
+  if (numbers.IsEmpty()) return env.Undefined();  // the worker is being terminated
   double* row = numbers.Data();
   for (const MessageError& error : errors) {
     row[0] = static_cast<double>(error.index);
@@ -268,10 +269,12 @@ class IpvsHandle : public Napi::ObjectWrap<IpvsHandle> {
         info, "ipvs.setTimeouts", [timeouts](Client& client) { return client.SetTimeouts(timeouts); }, Undefined);
   }
 
+  // (bytes, count, names, first): `first` is the place of the block in its batch.
   Napi::Value Apply(const Napi::CallbackInfo& info) {
     auto block = BlockOf(info);
+    const size_t first = info.Length() > 3 && info[3].IsNumber() ? info[3].As<Napi::Number>().Uint32Value() : 0;
     return Run<std::vector<MessageError>>(
-        info, "ipvs.apply", [block](Client& client) { return client.Apply(*block); }, ErrorsValue);
+        info, "ipvs.apply", [block, first](Client& client) { return client.Apply(*block, first); }, ErrorsValue);
   }
 
   static Result<ipvs::SnapshotBlock> Columns(Result<ipvs::Table> table) {

@@ -240,31 +240,35 @@ void EncodeService(MessageWriter* writer, uint16_t family_id, uint8_t command, u
   writer->End();
 }
 
-void EncodeDestination(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags,
-                       const ServiceRecord& service, const DestinationRecord& destination, Extent extent) {
-  Begin(writer, family_id, command, flags);
-  EncodeNest(writer, IPVS_CMD_ATTR_SERVICE, kServiceRows, service, Extent::kIdentity);
-  EncodeNest(writer, IPVS_CMD_ATTR_DEST, kDestinationRows, destination, extent);
-  writer->End();
+void OperationEncoder::Encode(size_t row) {
+  switch (block_->operation(row)) {
+    case Operation::kAddService:
+      return EncodeService(writer_, family_id_, IPVS_CMD_NEW_SERVICE, 0, block_->service(row), Extent::kFull);
+    case Operation::kSetService:
+      return EncodeService(writer_, family_id_, IPVS_CMD_SET_SERVICE, 0, block_->service(row), Extent::kFull);
+    case Operation::kDeleteService:
+      return EncodeService(writer_, family_id_, IPVS_CMD_DEL_SERVICE, 0, block_->service(row), Extent::kIdentity);
+    case Operation::kAddDestination:
+      return EncodeDestinationOperation(row, IPVS_CMD_NEW_DEST, Extent::kFull);
+    case Operation::kSetDestination:
+      return EncodeDestinationOperation(row, IPVS_CMD_SET_DEST, Extent::kFull);
+    case Operation::kDeleteDestination:
+      return EncodeDestinationOperation(row, IPVS_CMD_DEL_DEST, Extent::kIdentity);
+  }
 }
 
-void EncodeOperation(MessageWriter* writer, uint16_t family_id, const OperationBlock& block, size_t row) {
-  const ServiceRecord service = block.service(row);
-  switch (block.operation(row)) {
-    case Operation::kAddService:
-      return EncodeService(writer, family_id, IPVS_CMD_NEW_SERVICE, 0, service, Extent::kFull);
-    case Operation::kSetService:
-      return EncodeService(writer, family_id, IPVS_CMD_SET_SERVICE, 0, service, Extent::kFull);
-    case Operation::kDeleteService:
-      return EncodeService(writer, family_id, IPVS_CMD_DEL_SERVICE, 0, service, Extent::kIdentity);
-    case Operation::kAddDestination:
-      return EncodeDestination(writer, family_id, IPVS_CMD_NEW_DEST, 0, service, block.destination(row), Extent::kFull);
-    case Operation::kSetDestination:
-      return EncodeDestination(writer, family_id, IPVS_CMD_SET_DEST, 0, service, block.destination(row), Extent::kFull);
-    case Operation::kDeleteDestination:
-      return EncodeDestination(writer, family_id, IPVS_CMD_DEL_DEST, 0, service, block.destination(row),
-                               Extent::kIdentity);
+void OperationEncoder::EncodeDestinationOperation(size_t row, uint8_t command, Extent extent) {
+  Begin(writer_, family_id_, command, 0);
+  if (!identity_.empty() && block_->SameService(row, identity_row_)) {
+    writer_->Attribute(IPVS_CMD_ATTR_SERVICE | NLA_F_NESTED, identity_.data(), identity_.size());
+  } else {
+    const size_t from = writer_->size() + NLA_HDRLEN;
+    EncodeNest(writer_, IPVS_CMD_ATTR_SERVICE, kServiceRows, block_->service(row), Extent::kIdentity);
+    identity_.assign(writer_->bytes().begin() + static_cast<ptrdiff_t>(from), writer_->bytes().end());
+    identity_row_ = row;
   }
+  EncodeNest(writer_, IPVS_CMD_ATTR_DEST, kDestinationRows, block_->destination(row), extent);
+  writer_->End();
 }
 
 void EncodeTimeouts(MessageWriter* writer, uint16_t family_id, const TimeoutRecord& timeouts) {

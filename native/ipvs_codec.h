@@ -19,11 +19,24 @@ void EncodeCommand(MessageWriter* writer, uint16_t family_id, uint8_t command, u
 void EncodeService(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags,
                    const ServiceRecord& service, Extent extent);
 
-void EncodeDestination(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags,
-                       const ServiceRecord& service, const DestinationRecord& destination, Extent extent);
+// The operations of a block, each as the one message that carries it out.
+class OperationEncoder {
+ public:
+  OperationEncoder(MessageWriter* writer, uint16_t family_id, const OperationBlock* block)
+      : writer_(writer), family_id_(family_id), block_(block) {}
+  void Encode(size_t row);
 
-// Row `row` of a block as the one message that carries it out.
-void EncodeOperation(MessageWriter* writer, uint16_t family_id, const OperationBlock& block, size_t row);
+ private:
+  void EncodeDestinationOperation(size_t row, uint8_t command, Extent extent);
+
+  MessageWriter* writer_;
+  uint16_t family_id_;
+  const OperationBlock* block_;
+  // What names the service of row `identity_row_`: plans list the destinations of one service one
+  // after another, and its attributes need not be made again for each.
+  std::vector<uint8_t> identity_;
+  size_t identity_row_ = 0;
+};
 
 // IPVS_CMD_SET_CONFIG; a value of 0 leaves the kernel's as it is (ip_vs_set_timeout).
 void EncodeTimeouts(MessageWriter* writer, uint16_t family_id, const TimeoutRecord& timeouts);

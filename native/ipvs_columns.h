@@ -38,6 +38,11 @@ class OperationBlock {
   [[nodiscard]] Operation operation(size_t row) const { return static_cast<Operation>(U8(kOperationColumn, row)); }
   [[nodiscard]] ServiceRecord service(size_t row) const;
   [[nodiscard]] DestinationRecord destination(size_t row) const;
+  // Whether two rows name the same service.
+  [[nodiscard]] bool SameService(size_t a, size_t b) const {
+    return U8(kFamily, a) == U8(kFamily, b) && U8(kProtocol, a) == U8(kProtocol, b) && U16(kPort, a) == U16(kPort, b) &&
+           U32(kFwmark, a) == U32(kFwmark, b) && std::memcmp(Address(0, a), Address(0, b), 16) == 0;
+  }
 
  private:
   // Order of the columns in the block, per width.

@@ -3,7 +3,9 @@
 #include <linux/genetlink.h>
 #include <linux/rtnetlink.h>
 
+#include "../links.h"
 #include "../message.h"
+#include "../packet.h"
 
 namespace ravel::test {
 namespace {
@@ -28,13 +30,16 @@ size_t WalkAttributes(std::span<const uint8_t> data, int depth) {
 size_t WalkDatagram(std::span<const uint8_t> data) {
   MessageReader reader(data);
   MessageView message;
-  size_t count = 0;
+  size_t count = packet::ReadArp(data).has_value() ? 1 : 0;
   while (reader.Next(&message)) {
     nlmsgerr error;
     ifinfomsg link;
     count += message.Header(&error) ? 1 : 0;
     count += message.Header(&link) ? 1 : 0;
     count += WalkAttributes(message.payload, kDepth);
+    MessageView as = message;
+    // Every kind of event from the same bytes: the type is only a number in the header.
+    for (as.type = RTM_NEWLINK; as.type <= RTM_GETNEIGH; ++as.type) count += links::ReadEvent(as).has_value() ? 1 : 0;
     count += WalkAttributes(message.After<genlmsghdr>(), kDepth);
     count += WalkAttributes(message.After<ifinfomsg>(), kDepth);
   }

@@ -1,5 +1,6 @@
 // A fuzzer that needs no clang: well-formed messages, damaged a little, many times, from a seed that
 // is printed. RAVEL_FUZZ_SEED and RAVEL_FUZZ_ROUNDS choose.
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <random>
@@ -24,7 +25,18 @@ std::vector<uint8_t> Seed(Random& random) {
   const size_t messages = 1 + random() % 3;
   for (size_t m = 0; m < messages; ++m) {
     writer.Begin(static_cast<uint16_t>(random() % 64), static_cast<uint16_t>(random()));
-    writer.Header(random() % 2 == 0 ? uint32_t{1} : uint32_t{0x01020304});
+    // Zeroes and small families, in the size of a genlmsghdr, an rtmsg or an ifinfomsg.
+    const std::array<uint8_t, 16> header = {static_cast<uint8_t>(random() % 3 == 0 ? 10 : random() % 3)};
+    switch (random() % 3) {
+      case 0:
+        writer.Header(uint32_t{0x01020304});
+        break;
+      case 1:
+        writer.Header(std::array<uint8_t, 12>{header[0]});
+        break;
+      default:
+        writer.Header(header);
+    }
     std::vector<size_t> open;
     for (size_t i = random() % 12; i > 0; --i) {
       switch (random() % 6) {

@@ -43,7 +43,7 @@ std::string SentFor(const OperationRow& row) {
   auto block = ipvs::OperationBlock::Create(BlockBytes({row}), 1, {"", "wrr", "sip", "mh"});
   if (!block.ok()) return block.failure().message;
   MessageWriter writer;
-  ipvs::EncodeOperation(&writer, kIpvsFamily, block.value(), 0);
+  ipvs::OperationEncoder(&writer, kIpvsFamily, &block.value()).Encode(0);
   return Sent(writer.bytes());
 }
 
@@ -166,6 +166,44 @@ TEST(IpvsEncodesTimeoutsThatAreGiven) {
   REQUIRE(reader.Next(&attribute));
   CHECK(attribute.type == IPVS_CMD_ATTR_TIMEOUT_UDP && attribute.U32() == 300);
   CHECK(!reader.Next(&attribute) && reader.ok());
+}
+
+// The same bytes, whether or not the row before named the same service.
+TEST(IpvsEncodesRowsOfOneServiceAlike) {
+  OperationRow other = Tcp(Operation::kAddDestination);
+  other.port = 81;
+  OperationRow mark = Tcp(Operation::kAddDestination);
+  mark.fwmark = 9;
+  mark.protocol = 0;
+  OperationRow six = Tcp(Operation::kDeleteDestination);
+  six.family = 6;
+  OperationRow udp = Tcp(Operation::kSetDestination);
+  udp.protocol = 17;
+  OperationRow elsewhere = Tcp(Operation::kAddDestination);
+  elsewhere.address = Address({192, 0, 2, 11});
+  const std::vector<OperationRow> kinds{Tcp(Operation::kAddService),
+                                        Tcp(Operation::kAddDestination),
+                                        Tcp(Operation::kDeleteDestination),
+                                        other,
+                                        mark,
+                                        six,
+                                        udp,
+                                        elsewhere};
+  // Every kind after every kind.
+  std::vector<OperationRow> rows;
+  for (const auto& first : kinds) {
+    for (const auto& second : kinds) rows.insert(rows.end(), {first, second});
+  }
+  const std::vector<std::string> names{"", "wrr"};
+  auto block = ipvs::OperationBlock::Create(BlockBytes(rows), rows.size(), names);
+  REQUIRE(block.ok());
+  MessageWriter writer;
+  ipvs::OperationEncoder encoder(&writer, kIpvsFamily, &block.value());
+  for (size_t i = 0; i < rows.size(); i++) {
+    writer.Clear();
+    encoder.Encode(i);
+    CHECK(Sent(writer.bytes()) == SentFor(rows[i]));
+  }
 }
 
 TEST(IpvsBlockRefusesWhatItCannotHold) {

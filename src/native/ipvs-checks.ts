@@ -13,22 +13,45 @@ function show(value: unknown): string {
   return typeof value === 'string' ? JSON.stringify(value) : String(value);
 }
 
+/** The hot half of checkInteger(): no closure is made where the value is right. */
+function within(value: number, low: number, high: number): boolean {
+  return Number.isInteger(value) && value >= low && value <= high;
+}
+
+function refuseInteger(value: unknown, low: number, high: number, field: string): never {
+  if (typeof value !== 'number') throw new TypeError(`${field}: expected a number, got ${show(value)}`);
+  throw new RangeError(`${field}: expected an integer from ${String(low)} to ${String(high)}, got ${String(value)}`);
+}
+
 function checkInteger(value: number, low: number, high: number, field: Path): void {
-  if (Number.isInteger(value) && value >= low && value <= high) return;
-  if (typeof (value as unknown) !== 'number') throw new TypeError(`${field()}: expected a number, got ${show(value)}`);
-  throw new RangeError(`${field()}: expected an integer from ${String(low)} to ${String(high)}, got ${String(value)}`);
+  if (!within(value, low, high)) refuseInteger(value, low, high, field());
 }
 
 /** Array.isArray() that does not narrow: the type says array, the caller may not. */
 export const isArray: (value: unknown) => boolean = Array.isArray;
 
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null;
+}
+
+function refuseObject(value: unknown, field: string): never {
+  throw new TypeError(`${field}: expected an object, got ${show(value)}`);
+}
+
 function checkObject(value: unknown, field: Path): void {
-  if (typeof value !== 'object' || value === null) throw new TypeError(`${field()}: expected an object, got ${show(value)}`);
+  if (!isObject(value)) refuseObject(value, field());
+}
+
+function isOneOf(value: unknown, table: Readonly<Record<string, unknown>>): boolean {
+  return typeof value === 'string' && Object.hasOwn(table, value);
+}
+
+function refuseOneOf(value: unknown, table: Readonly<Record<string, unknown>>, field: string): never {
+  throw new TypeError(`${field}: expected one of ${Object.keys(table).join(', ')}; got ${show(value)}`);
 }
 
 function checkOneOf(value: unknown, table: Readonly<Record<string, unknown>>, field: Path): void {
-  if (typeof value === 'string' && Object.hasOwn(table, value)) return;
-  throw new TypeError(`${field()}: expected one of ${Object.keys(table).join(', ')}; got ${show(value)}`);
+  if (!isOneOf(value, table)) refuseOneOf(value, table, field());
 }
 
 /** IP_VS_SCHEDNAME_MAXLEN, IP_VS_PENAME_MAXLEN and IP_VS_IFNAME_MAXLEN are all 16, with the NUL. */
@@ -83,9 +106,9 @@ export function checkServiceSpec(spec: ServiceSpec, full: number, path: Path): v
 }
 
 export function checkDestinationId(id: DestinationId, path: Path): void {
-  checkObject(id, () => `${path()}.destination`);
+  if (!isObject(id)) refuseObject(id, `${path()}.destination`);
   if (typeof (id.address as unknown) !== 'string') refuseAddress(`${path()}.destination.address`, id.address);
-  checkInteger(id.port, 0, 65535, () => `${path()}.destination.port`);
+  if (!within(id.port, 0, 65535)) refuseInteger(id.port, 0, 65535, `${path()}.destination.port`);
 }
 
 function checkTunnel(tunnel: NonNullable<DestinationSpec['tunnel']>, path: Path): void {
@@ -101,14 +124,14 @@ function checkTunnel(tunnel: NonNullable<DestinationSpec['tunnel']>, path: Path)
 }
 
 export function checkDestinationSpec(spec: DestinationSpec, path: Path): void {
-  checkObject(spec, () => `${path()}.spec`);
-  checkOneOf(spec.forward, FORWARDING_NUMBER, () => `${path()}.spec.forward`);
+  if (!isObject(spec)) refuseObject(spec, `${path()}.spec`);
+  if (!isOneOf(spec.forward, FORWARDING_NUMBER)) refuseOneOf(spec.forward, FORWARDING_NUMBER, `${path()}.spec.forward`);
   // ipvsadm(8): "valid values of weight are 0 through to 65535". Schedulers multiply it by connections.
-  checkInteger(spec.weight, 0, 65535, () => `${path()}.spec.weight`);
-  const { upperThreshold: upper = 0, lowerThreshold: lower = 0 } = spec;
-  checkInteger(upper, 0, 0xffffffff, () => `${path()}.spec.upperThreshold`);
-  checkInteger(lower, 0, 0xffffffff, () => `${path()}.spec.lowerThreshold`);
+  if (!within(spec.weight, 0, 65535)) refuseInteger(spec.weight, 0, 65535, `${path()}.spec.weight`);
   // Which of the two is wrong is not ours to say: lower above upper is the kernel's ERANGE (ip_vs_add_dest).
+  const { upperThreshold: upper = 0, lowerThreshold: lower = 0 } = spec;
+  if (!within(upper, 0, 0xffffffff)) refuseInteger(upper, 0, 0xffffffff, `${path()}.spec.upperThreshold`);
+  if (!within(lower, 0, 0xffffffff)) refuseInteger(lower, 0, 0xffffffff, `${path()}.spec.lowerThreshold`);
   if (spec.tunnel === undefined) return;
   if (spec.forward !== 'tunnel') throw new TypeError(`${path()}.spec.tunnel: only with forward "tunnel", not ${show(spec.forward)}`);
   checkTunnel(spec.tunnel, path);

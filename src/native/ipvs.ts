@@ -42,7 +42,7 @@ interface IpvsHandle {
   info(): Promise<IpvsInfo>;
   timeouts(): Promise<IpvsTimeouts>;
   setTimeouts(timeouts: Partial<IpvsTimeouts>): Promise<void>;
-  apply(bytes: ArrayBuffer, count: number, names: readonly string[]): Promise<ErrorRows>;
+  apply(bytes: ArrayBuffer, count: number, names: readonly string[], first: number): Promise<ErrorRows>;
   snapshot(): Promise<SnapshotBlock>;
   destinations(bytes: ArrayBuffer, count: number, names: readonly string[]): Promise<SnapshotBlock>;
   zero(bytes?: ArrayBuffer, count?: number, names?: readonly string[]): Promise<void>;
@@ -58,6 +58,9 @@ interface IpvsExports {
 
 /** Operations put into columns, and failures made into errors, between two turns of the event loop. */
 const SLICE = 2000;
+
+/** The first slice of a large batch: small, so that the kernel begins early; each next one is twice as large. */
+const FIRST_SLICE = 250;
 
 /** IP_VS_STATE_MASTER, IP_VS_STATE_BACKUP. */
 const ROLE_NUMBER = { master: 1, backup: 2 } as const;
@@ -99,6 +102,24 @@ function failureAt(rows: ErrorRows, row: number, operations: readonly IpvsOperat
     hint: hintFor(operation, name),
   });
   return { index, operation, error };
+}
+
+/** A call that the addon has: its answer is still to come. An object, so that awaiting it does not await the answer. */
+interface Handed<T> {
+  readonly answer: Promise<T>;
+}
+
+/** Operations `first` to `first + count - 1` in columns. */
+function fill(list: readonly IpvsOperation[], first: number, count: number): OperationColumns {
+  const columns = new OperationColumns(count);
+  let row = 0;
+  const path = (): string => `operations[${String(first + row)}]`;
+  for (; row < count; row++) {
+    const operation = list[first + row];
+    if (typeof operation !== 'object' || (operation as unknown) === null) throw new TypeError(`${path()}: expected an object`);
+    columns.put(row, operation, path);
+  }
+  return columns;
 }
 
 function oneService(id: ServiceId): OperationColumns {
@@ -155,18 +176,18 @@ export class Ipvs implements IpvsPort {
 
   /** Version of IPVS and size of its connection table. */
   info(): Promise<IpvsInfo> {
-    return this.#inOrder(() => this.#handle.info());
+    return this.#call(() => this.#handle.info());
   }
 
   /** Idle times after which connections are forgotten, in seconds. */
   timeouts(): Promise<IpvsTimeouts> {
-    return this.#inOrder(() => this.#handle.timeouts());
+    return this.#call(() => this.#handle.timeouts());
   }
 
   /** Sets the timeouts given (seconds, 1 to 2,147,483) and leaves the others. */
   async setTimeouts(timeouts: Partial<IpvsTimeouts>): Promise<void> {
     checkTimeouts(timeouts);
-    await this.#inOrder(() => this.#handle.setTimeouts(timeouts));
+    await this.#call(() => this.#handle.setTimeouts(timeouts));
   }
 
   /**
@@ -175,7 +196,7 @@ export class Ipvs implements IpvsPort {
    * foreign writer changes the table meanwhile: an entry can then be missing until the next snapshot.
    */
   async snapshot(): Promise<IpvsSnapshot> {
-    return cutSnapshot(await this.#inOrder(() => this.#handle.snapshot()));
+    return cutSnapshot(await this.#call(() => this.#handle.snapshot()));
   }
 
   /** snapshot() as objects, for people and small tables: 100,000 destinations hold the event loop for a second. */
@@ -189,7 +210,7 @@ export class Ipvs implements IpvsPort {
    */
   async destinations(id: ServiceId): Promise<readonly Destination[]> {
     const one = oneService(id);
-    const block = await this.#inOrder(() => this.#handle.destinations(one.bytes, one.count, one.names));
+    const block = await this.#call(() => this.#handle.destinations(one.bytes, one.count, one.names));
     return toObjects(cutSnapshot(block))[0]?.destinations ?? [];
   }
 
@@ -199,37 +220,36 @@ export class Ipvs implements IpvsPort {
    * ESRCH: no such service; EEXIST: it is there already; ENOENT: no such destination, or for a
    * service no such scheduler (the message names the module to load).
    *
-   * A TypeError or RangeError names the argument that is wrong; then nothing was sent. Any other
-   * rejection is of the transport: what took effect is unknown, read the table again.
+   * A TypeError or RangeError names the argument that is wrong; then nothing was sent, or, of a batch
+   * of more than 2,000 operations, some of those before it. Any other rejection is of the transport:
+   * what took effect is unknown, read the table again.
    */
   async apply(operations: readonly IpvsOperation[]): Promise<ApplyResult<IpvsOperation>> {
     if (!isArray(operations)) throw new TypeError('operations: expected an array');
     const list = [...operations];
     if (list.length === 0) return { applied: 0, failed: [] };
-    const columns = new OperationColumns(list.length);
-    const rows = await this.#inOrder(
-      () => this.#handle.apply(columns.bytes, columns.count, columns.names),
-      () => this.#fill(columns, list),
-    );
+    const answers = await this.#inOrder(() => this.#hand(list));
     const failed: Failure<IpvsOperation>[] = [];
-    for (let row = 0; row * 5 < rows.numbers.length; row++) {
-      if (row > 0 && row % SLICE === 0) await yieldToEventLoop();
-      const failure = failureAt(rows, row, list);
-      if (failure !== undefined) failed.push(failure);
+    for (const rows of answers) {
+      for (let row = 0; row * 5 < rows.numbers.length; row++) {
+        if (failed.length > 0 && failed.length % SLICE === 0) await yieldToEventLoop();
+        const failure = failureAt(rows, row, list);
+        if (failure !== undefined) failed.push(failure);
+      }
     }
     return { applied: list.length - failed.length, failed };
   }
 
   /** Sets the statistics of one service and its destinations to zero, or those of all. KernelError ESRCH: no such service. */
   async zero(id?: ServiceId): Promise<void> {
-    if (id === undefined) return this.#inOrder(() => this.#handle.zero());
+    if (id === undefined) return this.#call(() => this.#handle.zero());
     const one = oneService(id);
-    await this.#inOrder(() => this.#handle.zero(one.bytes, one.count, one.names));
+    await this.#call(() => this.#handle.zero(one.bytes, one.count, one.names));
   }
 
   /** The connection synchronization daemons that run: none, one or both roles. */
   syncDaemons(): Promise<SyncDaemon[]> {
-    return this.#inOrder(() => this.#handle.daemons());
+    return this.#call(() => this.#handle.daemons());
   }
 
   /**
@@ -240,18 +260,18 @@ export class Ipvs implements IpvsPort {
     const group = checkDaemon(daemon);
     const { role, interface: device, syncId, maxLength, port, ttl } = daemon;
     const fields: DaemonFields = { state: ROLE_NUMBER[role], interface: device, syncId, maxLength, port, ttl, group };
-    await this.#inOrder(() => this.#handle.startDaemon(fields));
+    await this.#call(() => this.#handle.startDaemon(fields));
   }
 
   /** KernelError ESRCH when that role does not run. */
   async stopSyncDaemon(role: SyncDaemon['role']): Promise<void> {
     checkRole(role);
-    await this.#inOrder(() => this.#handle.stopDaemon({ state: ROLE_NUMBER[role] }));
+    await this.#call(() => this.#handle.stopDaemon({ state: ROLE_NUMBER[role] }));
   }
 
   /** Closes the socket after the calls made before. Later calls reject with ClosedError. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= this.#inOrder(() => this.#handle.close());
+    this.#closing ??= this.#call(() => this.#handle.close());
     return this.#closing;
   }
 
@@ -259,34 +279,48 @@ export class Ipvs implements IpvsPort {
     return this.close();
   }
 
-  async #fill(columns: OperationColumns, operations: readonly IpvsOperation[]): Promise<void> {
-    let row = 0;
-    const path = (): string => `operations[${String(row)}]`;
-    for (const operation of operations) {
-      if (row > 0 && row % SLICE === 0) await yieldToEventLoop();
-      if (typeof (operation as unknown) !== 'object' || (operation as unknown) === null)
-        throw new TypeError(`${path()}: expected an object`);
-      columns.put(row, operation, path);
-      row++;
+  /**
+   * Hands the operations to the addon slice by slice: the kernel works on one while the next is put
+   * into columns, and the event loop is free between two.
+   */
+  async #hand(list: readonly IpvsOperation[]): Promise<Handed<ErrorRows[]>> {
+    const answers: Promise<ErrorRows>[] = [];
+    const transport = { broken: false };
+    const note = (): void => {
+      transport.broken = true;
+    };
+    try {
+      let size = list.length <= SLICE ? SLICE : FIRST_SLICE;
+      for (let first = 0; first < list.length && !transport.broken; first += size, size = Math.min(size * 2, SLICE)) {
+        if (first > 0) await yieldToEventLoop();
+        const columns = fill(list, first, Math.min(size, list.length - first));
+        const answer = this.#handle.apply(columns.bytes, columns.count, columns.names, first);
+        answer.catch(note);
+        answers.push(answer);
+      }
+    } catch (error) {
+      await Promise.allSettled(answers);
+      throw error;
     }
+    return { answer: Promise.all(answers) };
   }
 
-  /** Runs `prepare` at once and `submit` when it is done and every earlier call was submitted. */
-  async #inOrder<T>(submit: () => Promise<T>, prepare?: () => Promise<void>): Promise<T> {
+  /** Runs `hand` when every earlier call has been handed to the addon, which keeps their order from there. */
+  async #inOrder<T>(hand: () => Handed<T> | Promise<Handed<T>>): Promise<T> {
     const before = this.#turn;
     const { promise, resolve } = Promise.withResolvers<undefined>();
     this.#turn = promise;
-    let answer: Promise<T>;
+    let handed: Handed<T>;
     try {
-      await prepare?.();
       await before;
-      answer = submit();
+      handed = await hand();
     } finally {
-      // Also after a refused argument: later calls still wait for the earlier ones.
-      void before.then(() => {
-        resolve(undefined);
-      });
+      resolve(undefined);
     }
-    return answer;
+    return handed.answer;
+  }
+
+  #call<T>(call: () => Promise<T>): Promise<T> {
+    return this.#inOrder(() => ({ answer: call() }));
   }
 }
