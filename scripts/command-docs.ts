@@ -5,14 +5,14 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { deadFlags, environmentName, flags, type Flag } from '../src/cli/flags.ts';
+import { deadFlags, environmentName, flags, shownDefault, type Flag } from '../src/cli/flags.ts';
 import { jsonSchemaOf, outputSchemas } from '../src/cli/schemas.ts';
 
 const path = join(dirname(fileURLToPath(import.meta.url)), '../docs/commands.md');
 
-function defaultOf({ default: fallback, defaultText }: Flag): string {
-  if (defaultText !== undefined) return defaultText;
-  return fallback === undefined ? '' : `\`${String(fallback)}\``;
+function defaultOf(flag: Flag): string {
+  const shown = shownDefault(flag);
+  return shown === undefined || flag.defaultText !== undefined ? (shown ?? '') : `\`${shown}\``;
 }
 
 function flagTable(): string {
@@ -56,7 +56,7 @@ function fieldRows(schema: Schema, prefix: string): string[] {
 function schemaTable(name: string): string {
   const schema = outputSchemas[name];
   if (schema === undefined) throw new Error(`docs/commands.md asks for the schema of ${name}`);
-  return ['| field | type | meaning |', '|---|---|---|', ...fieldRows(jsonSchemaOf(schema) as Schema, '')].join('\n');
+  return ['| field | type | meaning |', '|---|---|---|', ...fieldRows(jsonSchemaOf(schema), '')].join('\n');
 }
 
 /** The page with every marked block made anew. */

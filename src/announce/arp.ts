@@ -191,10 +191,10 @@ export class ArpAnnouncer {
     const now = this.#options.clock.now();
     // First announcements before repetitions, whatever waited longer.
     const due = this.#groups.filter((group) => group.at <= now).sort((a, b) => a.round - b.round || a.at - b.at)[0];
-    let wait: number | undefined;
-    if (due !== undefined) wait = this.#sendGroup(due);
-    else if (this.#refreshAt <= now) wait = this.#sendRefresh(now);
-    if (this.#sending) return;
+    const refresh = due === undefined && this.#refreshAt <= now;
+    const wait = due !== undefined ? this.#sendGroup(due) : refresh ? this.#sendRefresh(now) : undefined;
+    // The end of what is being sent comes back here.
+    if (wait === 'sending') return;
     const next = Math.min(this.#refreshAt, ...this.#groups.map((group) => group.at)) - now;
     const delay = wait ?? next;
     if (Number.isFinite(delay)) this.#timer = this.#options.clock.after(Math.max(delay, 0), () => this.#pump());
@@ -210,7 +210,7 @@ export class ArpAnnouncer {
   }
 
   /** Sends as much of the group as there are tokens for; without any, the milliseconds to wait. */
-  #sendGroup(group: Group): number | undefined {
+  #sendGroup(group: Group): number | 'sending' {
     const tokens = this.#bucket.take(group.addresses.length * 2);
     const count = Math.floor(tokens / 2);
     this.#bucket.giveBack(tokens - count * 2);
@@ -221,10 +221,11 @@ export class ArpAnnouncer {
     const again = (at: number, round: number) => void this.#groups.push({ at, round, burst: group.burst, addresses });
     const sent = (at: number) => group.round + 1 < burstRounds && again(at + burstSpacing, group.round + 1);
     void this.#send(addresses, 'both', sent, (at) => again(at, group.round));
-    return undefined;
+    return 'sending';
   }
 
-  #sendRefresh(now: number): number | undefined {
+  /** The same for what is at rest; undefined when nothing was due after all. */
+  #sendRefresh(now: number): number | 'sending' | undefined {
     const { count, interval } = this.#tick();
     const tokens = this.#bucket.take(count);
     if (tokens === 0) return Math.max(1, this.#bucket.delay(1));
@@ -239,7 +240,7 @@ export class ArpAnnouncer {
       () => {},
       (at) => void (this.#refreshAt = Math.max(this.#refreshAt, at)),
     );
-    return undefined;
+    return 'sending';
   }
 
   async #send(

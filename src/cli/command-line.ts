@@ -3,7 +3,7 @@ import type { Kernel } from '../drivers/kernel.ts';
 import { openKernel } from '../drivers/open.ts';
 import { createLog, type Log } from '../observe/log.ts';
 import type { Command, CommandContext, ExitCode } from './command.ts';
-import { deadFlags, environmentName, flags, type FlagName, type FlagValues } from './flags.ts';
+import { deadFlags, environmentName, flags, shownDefault, type FlagName, type FlagValues } from './flags.ts';
 import { wantsColour, type Output } from './output.ts';
 import { resolveFlags, UsageError } from './resolve.ts';
 import { validateCommand } from './validate.ts';
@@ -19,8 +19,8 @@ export interface Surroundings {
 
 /** Switches may also be given a value: `--iptables-masq=false`, or with a space as in shipped manifests. */
 function optionOf(name: FlagName): Options {
-  const { kind, about, defaultText, default: fallback } = flags[name] as (typeof flags)[FlagName] & { default?: unknown };
-  const shown = defaultText ?? (fallback === undefined ? undefined : String(fallback));
+  const { kind, about } = flags[name];
+  const shown = shownDefault(flags[name]);
   const describe = `${about}${shown === undefined ? '' : ` (default: ${shown})`} [${environmentName(name)}]`;
   if (kind === 'switch') return { type: 'boolean', describe };
   if (kind === 'list') return { type: 'string', array: true, nargs: 1, describe };

@@ -115,6 +115,12 @@ export const flags = {
   debug: flag({ kind: 'switch', schema: values.boolean, default: false, about: 'the same as --log-level=debug' }),
 } satisfies Record<string, Flag>;
 
+/** The default as the help shows it; undefined when there is none. */
+export function shownDefault({ default: value, defaultText }: Flag): string | undefined {
+  if (defaultText !== undefined) return defaultText;
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined;
+}
+
 export type FlagName = keyof typeof flags;
 
 export type FlagValues = { readonly [Name in FlagName]?: z.output<(typeof flags)[Name]['schema']> };

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { parse, YAMLParseError } from 'yaml';
 import { didYouMean } from '../model/problems.ts';
-import { deadFlags, environmentName, flags, type FlagName, type FlagValues } from './flags.ts';
+import { deadFlags, environmentName, flags, type Flag, type FlagName, type FlagValues } from './flags.ts';
 
 /** The command cannot run as it was called. Exit code 1. */
 export class UsageError extends Error {
@@ -57,7 +57,7 @@ export async function resolveFlags(argv: Readonly<Record<string, unknown>>, envi
   const values: Record<string, unknown> = {};
   const problems: string[] = [];
   for (const name of names) {
-    const { schema, kind, default: fallback } = flags[name] as (typeof flags)[FlagName] & { default?: unknown };
+    const { schema, kind, default: fallback }: Flag = flags[name];
     const found = find(name);
     if (found === undefined) {
       if (fallback !== undefined) values[name] = fallback;

@@ -127,10 +127,5 @@ function withoutDetails({ vips: _vips, reasons: _reasons, ...agent }: AgentDocum
 
 /** `10.0.0.1` of `tcp 10.0.0.1:80`, `2001:db8::1` of `tcp [2001:db8::1]:80`. */
 function addressOfKey(key: VirtualServiceKey): Address {
-  return (
-    /^\S+ (?:\[([^\]]+)\]|([^:]+)):\d+$/
-      .exec(key)
-      ?.slice(1)
-      .find((part) => part !== undefined) ?? key
-  );
+  return /^\S+ \[?(.+?)\]?:\d+$/.exec(key)?.[1] ?? key;
 }

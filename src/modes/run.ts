@@ -4,7 +4,7 @@ import type { Server } from 'node:http';
 import type { Problem, Publication, Reason, Source, VirtualServiceKey } from '../model/cluster.ts';
 import type { AgentDocument } from '../observe/agent-document.ts';
 import { errorFields } from '../observe/log.ts';
-import { serveStatus } from '../observe/status-server.ts';
+import { serveStatus, stopServing } from '../observe/status-server.ts';
 import { Backoff } from '../reconcile/backoff.ts';
 import { sleep } from '../reconcile/drift.ts';
 import { ReconcileLoop } from '../reconcile/loop.ts';
@@ -55,8 +55,7 @@ export class Agent {
     parts.log.info('started', { mode: options.mode, node: options.nodeName, interface: options.interface, file: options.sourceFile });
     await Promise.all([...listeners, this.#runSource(signal), this.loop.run(signal)]);
     this.#composition.stop();
-    server?.close();
-    server?.closeAllConnections();
+    if (server !== undefined) await stopServing(server);
     parts.log.info('stopped; what was programmed stays in force', { mode: options.mode });
   }
 

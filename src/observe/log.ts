@@ -53,6 +53,8 @@ export function createLog(options: LogOptions): Log {
   const logger = winston.createLogger({
     level: options.level,
     format: options.format === 'json' ? combine(timestamp(), json()) : combine(timestamp(), line),
+    // winston declares the base class of its transports twice.
+    // eslint-disable-next-line @typescript-eslint/no-unsafe-class-instance-assignment
     transports: [new winston.transports.Console({ stderrLevels: ['error', 'warn', 'info', 'debug'] })],
   });
   return {

@@ -30,6 +30,14 @@ export function askAgent(path: string, timeoutMilliseconds = 2000): Promise<unkn
   });
 }
 
+/** Closing removes the socket's file, so it must be over before another agent may make its own. */
+export function stopServing(server: Server): Promise<void> {
+  return new Promise((resolve) => {
+    server.close(() => resolve());
+    server.closeAllConnections();
+  });
+}
+
 /**
  * Answers `GET /status` on a unix socket that only root may use. Throws when another agent answers
  * there already: two agents of one mode in one namespace would undo each other's work.

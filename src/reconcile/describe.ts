@@ -1,7 +1,6 @@
 /** Operations in the words of `plan`. */
 import { operationSubject } from '../drivers/ipvs.ts';
 import type { SysctlOperation } from '../drivers/sysctls.ts';
-import type { Address } from '../model/cluster.ts';
 import type { IpvsOperation } from '../native/ipvs-types.ts';
 import type { LinkOperation } from '../native/link-types.ts';
 import type { Element, NftOperation } from '../native/nftables-types.ts';
@@ -60,7 +59,7 @@ const vipSets = new Set(['services', 'endpoints', 'addresses']);
 export function describeNft(operation: NftOperation): PlannedChange[] {
   if ('elements' in operation) {
     return operation.elements.map((element) => ({
-      vip: vipSets.has(operation.set.name) ? (String(element.key[0]) as Address) : undefined,
+      vip: vipSets.has(operation.set.name) ? String(element.key[0]) : undefined,
       kind: 'nftables',
       op: operation.op.replace(/s$/, ''),
       text: `${operation.set.name} ${elementText(element)}`,

@@ -28,7 +28,9 @@ export class DirectorTarget {
     }
     this.#nodes = eligibleNodes(state, this.#options);
     const before = this.services;
-    [this.services, this.reasons, this.#backed] = [new Map(), new Map(), new Map()];
+    this.services = new Map();
+    this.reasons = new Map();
+    this.#backed = new Map();
     await eachSliced(state.virtualServices.keys(), (key) => this.#compute(state, key, before.get(key)));
   }
 

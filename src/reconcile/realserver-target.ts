@@ -27,7 +27,8 @@ export class RealserverTarget implements DesiredRealserver {
       return;
     }
     const before = this.services;
-    [this.services, this.reasons] = [new Map(), new Map()];
+    this.services = new Map();
+    this.reasons = new Map();
     this.addresses = state.addresses.filter((address) => familyOf(address) === 4);
     await eachSliced(state.virtualServices.keys(), (key) => this.#compute(state, key, before.get(key)));
   }

@@ -94,7 +94,9 @@ for (const mode of modes) {
       await third.advance(61_000);
       assert.equal(first.kernel.writes, 0);
       await third.kill();
-      if (finished) return assert.ok(allowed > 2, 'the kill did strike');
+      if (!finished) continue;
+      assert.ok(allowed > 2, 'the kill did strike');
+      return;
     }
   });
 

@@ -98,9 +98,15 @@ for (const mode of modes) {
     assert.equal((await call('--once', '--log-level=error')).code, 0);
     assert.equal(kernel.writes, 0);
 
-    const status = json(statusSchema, (await ravelAgent(['status', '-o', 'json', '--sample=0', `--mode=${mode}`, ...common], { kernel })).out);
+    const status = json(
+      statusSchema,
+      (await ravelAgent(['status', '-o', 'json', '--sample=0', `--mode=${mode}`, ...common], { kernel })).out,
+    );
     assert.equal(status['agent'], null);
-    assert.match((await ravelAgent(['status', '--sample=0', `--mode=${mode}`, ...common], { kernel })).out, /10\.20\.0\.100[^]*tcp 10\.20\.0\.100:80/);
+    assert.match(
+      (await ravelAgent(['status', '--sample=0', `--mode=${mode}`, ...common], { kernel })).out,
+      /10\.20\.0\.100[^]*tcp 10\.20\.0\.100:80/,
+    );
 
     const rehearsal = json(cleanupSchema, (await call('cleanup', '--dry-run', '-o', 'json')).out);
     assert.equal(rehearsal['dryRun'], true);

@@ -43,7 +43,8 @@ test('every flag can come from all three places', async () => {
     ...{ 'compute-iface': 'eth7', 'vip-interface': 'vip7', 'handover-delay': '3s' },
   };
   for (const [name, flag] of Object.entries(flags)) {
-    const text = flag.kind === 'switch' ? String(!(flag as { default?: unknown }).default) : (samples[name] ?? assert.fail(`no sample for ${name}`));
+    const text =
+      flag.kind === 'switch' ? String(!(flag as { default?: unknown }).default) : (samples[name] ?? assert.fail(`no sample for ${name}`));
     const unset: unknown = (await resolveFlags({}, {})).values[name as 'mode'];
     const results = [
       await resolveFlags({ [name]: text }, {}),
@@ -93,7 +94,10 @@ test('an unknown key of the file is an error that names the nearest flag', async
 });
 
 test('dead flags are accepted with one warning each, wherever they come from', async () => {
-  const { warnings } = await resolveFlags({ 'coordinator-port': '44444', config: file('bgp-bin: /bin/gobgp\n') }, { RAVEL_STATS_PORT: '1' });
+  const { warnings } = await resolveFlags(
+    { 'coordinator-port': '44444', config: file('bgp-bin: /bin/gobgp\n') },
+    { RAVEL_STATS_PORT: '1' },
+  );
   assert.deepEqual(
     warnings.map((line) => line.split(' ')[0]),
     ['--coordinator-port', 'bgp-bin', 'RAVEL_STATS_PORT'],

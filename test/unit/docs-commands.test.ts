@@ -11,7 +11,8 @@ test('the tables of docs/commands.md are those of the code', () => {
   const page = read('docs/commands.md');
   assert.equal(withCommands(page), page, 'run node scripts/command-docs.ts');
   assert.match(page, /\| `vips\[\]\.services\[\]\.destinations\[\]\.weight` \|/);
-  for (const { command } of commands) if (command !== '$0') assert.ok(page.includes(`\`${command}`) || page.includes(`ravel-agent ${command}`), command);
+  for (const { command } of commands)
+    if (command !== '$0') assert.ok(page.includes(`\`${command}`) || page.includes(`ravel-agent ${command}`), command);
 });
 
 test('every reason code has its row, and every row is a code', () => {
