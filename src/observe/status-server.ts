@@ -8,7 +8,8 @@ const longestPath = 107;
 /** Asks the agent behind a socket; undefined when none answers. */
 export function askAgent(path: string, timeoutMilliseconds = 2000): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const call = request({ socketPath: path, path: '/status', timeout: timeoutMilliseconds }, (response) => {
+    // One question, one connection: a kept one might lead to an agent that is gone.
+    const call = request({ socketPath: path, path: '/status', timeout: timeoutMilliseconds, agent: false }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('error', reject);

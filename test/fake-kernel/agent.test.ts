@@ -49,7 +49,7 @@ interface Started {
   readonly socket: string;
   readonly folder: string;
   readonly lines: Line[];
-  stop(): Promise<void>;
+  readonly stop: () => Promise<void>;
 }
 
 function start(mode: Mode, kernel: FakeKernel, folder = mkdtempSync(join(tmpdir(), 'ravel-agent-'))): Started {
