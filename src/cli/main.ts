@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /** The program: arguments in, exit code out. */
 import { hideBin } from 'yargs/helpers';
 import { commands } from './commands.ts';
