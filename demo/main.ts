@@ -1,5 +1,7 @@
 /** The demo: a cluster of namespaces, real agents, real packets. Exit status 0 when all was as expected. */
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
+import type { BenchRow } from '../test/bench/row.ts';
 import { logFolder } from '../test/lab/process.ts';
 import * as chapters from './chapters.ts';
 import { Report } from './report.ts';
@@ -7,6 +9,11 @@ import { build, destroy } from './scene.ts';
 
 rmSync(logFolder, { recursive: true, force: true });
 const report = new Report();
+/** What `make bench` lists beside its own figures. */
+const figures: BenchRow[] = [];
+const figure = (name: string, value: number, unit: string): void => {
+  figures.push({ name, value, unit, peer: 'none', peerValue: null, ratio: null, goal: '0', met: value === 0 });
+};
 
 report.chapter(
   'The cluster',
@@ -47,8 +54,8 @@ try {
     'The agents are killed',
     'The agent is not in the path of a packet. A new one finds what the old one left, and writes nothing.',
   );
-  await chapters.killAgent(scene, 'director');
-  await chapters.killAgent(scene, 'n1');
+  const written = (await chapters.killAgent(scene, 'director')) + (await chapters.killAgent(scene, 'n1'));
+  figure('restart with nothing changed', written, 'kernel writes');
 
   report.chapter('Nothing left to do', '`plan` again: it exits with 0.');
   await chapters.planAfter(scene);
@@ -71,6 +78,8 @@ try {
 } finally {
   await destroy(scene).catch((error: unknown) => report.check('the namespaces are removed', 'yes', String(error), false));
 }
-const good = report.table();
-process.stdout.write(`  logs of agents and pods: ${logFolder}\n`);
-process.exit(good ? 0 : 1);
+process.stdout.write(`\n${report.table().replace(/^(?=.)/gm, '  ')}  logs of agents and pods: ${logFolder}\n`);
+const out = path.dirname(logFolder);
+writeFileSync(path.join(out, 'demo.txt'), report.plainTable());
+writeFileSync(path.join(out, 'demo.json'), `${JSON.stringify(figures, null, 2)}\n`);
+process.exit(report.good ? 0 : 1);

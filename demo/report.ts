@@ -33,22 +33,33 @@ export class Report {
     this.say(`${good ? paint(32, 'ok') : paint(31, 'FAILED')}  ${what}: ${measured}${good ? '' : ` (expected ${expected})`}`);
   }
 
-  /** Prints the table. Returns whether all was good. */
-  table(): boolean {
-    const width = (pick: (row: Row) => string, title: string): number =>
-      Math.max(title.length, ...this.#rows.map((row) => pick(row).length));
+  get good(): boolean {
+    return this.#rows.length > 0 && this.#rows.every((row) => row.good);
+  }
+
+  /** All that was measured, failures included. */
+  table(emphasis: (code: number, text: string) => string = paint): string {
+    const rows = this.#rows;
+    const width = (pick: (row: Row) => string, title: string): number => Math.max(title.length, ...rows.map((row) => pick(row).length));
     const what = width((row) => row.what, 'what');
     const expected = width((row) => row.expected, 'expected');
     const measured = width((row) => row.measured, 'measured');
     const line = (a: string, b: string, c: string, d: string): string =>
-      `  ${a.padEnd(what)}  ${b.padEnd(expected)}  ${c.padEnd(measured)}  ${d}\n`;
-    process.stdout.write(`\n${line('what', 'expected', 'measured', '')}`);
-    process.stdout.write(line('-'.repeat(what), '-'.repeat(expected), '-'.repeat(measured), '------'));
-    for (const row of this.#rows)
-      process.stdout.write(line(row.what, row.expected, row.measured, row.good ? paint(32, 'ok') : paint(31, 'FAILED')));
-    const failed = this.#rows.filter((row) => !row.good).length;
+      `${a.padEnd(what)}  ${b.padEnd(expected)}  ${c.padEnd(measured)}  ${d}`.trimEnd();
+    const failed = rows.filter((row) => !row.good).length;
     const seconds = ((performance.now() - this.#began) / 1000).toFixed(0);
-    process.stdout.write(`\n  ${this.#rows.length - failed} of ${this.#rows.length} as expected, ${seconds} s\n`);
-    return failed === 0 && this.#rows.length > 0;
+    return [
+      line('what', 'expected', 'measured', ''),
+      line('-'.repeat(what), '-'.repeat(expected), '-'.repeat(measured), '------'),
+      ...rows.map((row) => line(row.what, row.expected, row.measured, row.good ? emphasis(32, 'ok') : emphasis(31, 'FAILED'))),
+      '',
+      `${rows.length - failed} of ${rows.length} as expected, ${seconds} s`,
+      '',
+    ].join('\n');
+  }
+
+  /** The same without colours. */
+  plainTable(): string {
+    return this.table((_, text) => text);
   }
 }

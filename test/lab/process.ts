@@ -58,6 +58,11 @@ export class LabProcess {
     }
   }
 
+  /** Standard output so far that was not taken. */
+  takeLines(): string[] {
+    return this.#lines.splice(0);
+  }
+
   write(line: string): void {
     this.child.stdin?.write(`${line}\n`);
   }
