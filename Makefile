@@ -36,6 +36,7 @@ bundle: build ## build what is released: dist/ravel-agent.js and dist/native
 
 .PHONY: test
 test: bundle ## run all test layers (LAYERS=unit,netns selects)
+	@scripts/system-packages net
 	@$(SCRIPT) test/run.ts $(if $(LAYERS),--layers=$(LAYERS))
 
 .PHONY: test-unit test-property test-fake
@@ -50,12 +51,14 @@ test-fake: deps ## drivers and loop on the fake kernel
 test-native: build ## the addon: misuse, sanitizers, leaks
 	@$(SCRIPT) test/run.ts --layers=native
 test-netns: bundle ## against the running kernel, in network namespaces
+	@scripts/system-packages net
 	@$(SCRIPT) test/run.ts --layers=netns
 test-vm: bundle ## IPVS and real packets, in a VM if this kernel has no ip_vs
 	@$(SCRIPT) test/run.ts --layers=vm
 
 .PHONY: bench
 bench: bundle ## measure against the goals; writes build/bench.json
+	@scripts/system-packages net
 	@$(SCRIPT) test/bench/run.ts
 
 .PHONY: demo
