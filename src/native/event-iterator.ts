@@ -7,13 +7,16 @@ export type Deliver<Event> = (event: Event | Error | null) => void;
 /** Events held for a slow reader before the rest is replaced by one overrun. */
 const QUEUE_LIMIT = 8192;
 
+/** Stands in the queue where events were thrown away; the kernel's own overruns are other objects. */
+const OVERRUN: { readonly type: 'overrun' } = { type: 'overrun' };
+
 /**
  * Kernel events as an async iterator. The subscription starts with the constructor, not with the
  * first next(): nothing that happens in between is lost. It ends, without an error, on return(),
  * on end() and when the signal aborts; an error of the subscription is thrown by next() once.
  */
 export class EventIterator<Event> implements AsyncIterableIterator<Event> {
-  readonly #queue: (Event | { type: 'overrun' })[] = [];
+  readonly #queue: (Event | typeof OVERRUN)[] = [];
   readonly #waiting: PromiseWithResolvers<IteratorResult<Event>>[] = [];
   readonly #onEnd: (self: EventIterator<Event>) => void;
   readonly #signal: AbortSignal | undefined;
@@ -79,8 +82,15 @@ export class EventIterator<Event> implements AsyncIterableIterator<Event> {
     else if (this.#queue.length < QUEUE_LIMIT) this.#queue.push(event);
     else if (!this.#overrun) {
       this.#overrun = true;
-      this.#queue.push({ type: 'overrun' });
+      this.#queue.push(OVERRUN);
     }
+  }
+
+  /** The next queued event. Events thrown away after the reader has seen an overrun are another one. */
+  #take(): Event | typeof OVERRUN | undefined {
+    const event = this.#queue.shift();
+    if (event === OVERRUN) this.#overrun = false;
+    return event;
   }
 
   /** Stops the subscription; what is queued can no longer be read. */
@@ -95,11 +105,8 @@ export class EventIterator<Event> implements AsyncIterableIterator<Event> {
   }
 
   async next(): Promise<IteratorResult<Event>> {
-    const queued = this.#queue.shift();
-    if (queued !== undefined) {
-      if (this.#queue.length === 0) this.#overrun = false;
-      return { done: false, value: queued as Event };
-    }
+    const queued = this.#take();
+    if (queued !== undefined) return { done: false, value: queued as Event };
     if (!this.#ended) await this.#started;
     if (this.#failure !== undefined) {
       const { error } = this.#failure;
@@ -107,7 +114,7 @@ export class EventIterator<Event> implements AsyncIterableIterator<Event> {
       throw error;
     }
     if (this.#ended) return { done: true, value: undefined };
-    const late = this.#queue.shift();
+    const late = this.#take();
     if (late !== undefined) return { done: false, value: late as Event };
     const reader = Promise.withResolvers<IteratorResult<Event>>();
     this.#waiting.push(reader);
