@@ -35,13 +35,13 @@ Napi::Value Overrun(Napi::Env env) {
   return event;
 }
 
-class CallbackStream : public EventStream, public std::enable_shared_from_this<CallbackStream> {
+class CallbackStream final : public EventStream, public std::enable_shared_from_this<CallbackStream> {
  public:
   CallbackStream(std::shared_ptr<Channel> channel, Napi::Function callback, size_t limit)
       : channel_(std::move(channel)),
         callback_(std::make_shared<Napi::FunctionReference>(Napi::Persistent(callback))),
         limit_(limit) {}
-  ~CallbackStream() override { Close(); }
+  ~CallbackStream() override { CallbackStream::Close(); }
 
   bool Post(std::function<Napi::Value(Napi::Env)> build) override {
     const std::lock_guard lock(mutex_);

@@ -114,6 +114,10 @@ Result<uint16_t> ResolveGenericFamily(NetlinkSocket& socket, const std::string& 
 // Errno name ("EEXIST"); "E<number>" for one without a name.
 std::string ErrnoName(int error);
 
+// kKernel, for an errno of a system call.
 Failure SystemFailure(const std::string& operation, const std::string& subject, int error);
+
+// kProtocol: `what` should not have come.
+Failure ProtocolFailure(const std::string& operation, const std::string& what);
 
 }  // namespace ravel

@@ -49,7 +49,7 @@ int main(int count, char** arguments) {
     } else {
       ++passed;
     }
-    std::fflush(stdout);
+    static_cast<void>(std::fflush(stdout));
   }
   std::printf("%d passed, %d failed, %d skipped\n", passed, failures, skips);
   return failures == 0 && passed > 0 ? 0 : 1;
