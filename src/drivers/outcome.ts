@@ -29,7 +29,12 @@ export function failureOf(error: unknown, op: string, subject: string, about: Pi
   if (error instanceof KernelError) {
     return { op: error.op, subject: error.subject, code: error.code, message: error.message, ...about };
   }
-  if (error instanceof Error) return { op, subject, code: error.name, message: error.message, ...about };
+  if (error instanceof Error) {
+    const { code } = error as NodeJS.ErrnoException;
+    // Errors of files: their message begins with the errno name and ends with the path.
+    if (code !== undefined) return { op, subject, code, message: `${op} ${error.message}`, ...about };
+    return { op, subject, code: error.name, message: error.message, ...about };
+  }
   return { op, subject, code: 'Error', message: String(error), ...about };
 }
 

@@ -42,7 +42,10 @@ export class KernelError extends Error {
   constructor(fields: KernelErrorFields) {
     const words = fields.extack?.message === undefined ? '' : `: ${fields.extack.message}`;
     const where = fields.index === undefined ? '' : ` (operation ${String(fields.index)} of the batch)`;
-    const remedy = fields.hint === undefined ? '' : `; try: ${fields.hint}`;
+    // Where the kernel gave no words: of all errnos the one that is about the caller and not about the call.
+    const right = fields.code === 'EPERM' && words === '' ? 'run as root, or with CAP_NET_ADMIN' : undefined;
+    const hint = fields.hint ?? right;
+    const remedy = hint === undefined ? '' : `; try: ${hint}`;
     super(`${fields.op} ${fields.subject}: ${fields.code}${words}${where}${remedy}`);
     this.op = fields.op;
     this.subject = fields.subject;
