@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { AddressDriver } from '../drivers/addresses.ts';
 import { IpvsDriver } from '../drivers/ipvs.ts';
 import { NatDriver } from '../drivers/nat.ts';
-import { merge, type DriverOutcome } from '../drivers/outcome.ts';
+import { failureOf, merge, type DriverFailure, type DriverOutcome } from '../drivers/outcome.ts';
 import { SysctlDriver } from '../drivers/sysctls.ts';
 import { UnsupportedError } from '../native/errors.ts';
 import { askAgent } from '../observe/status-server.ts';
@@ -24,9 +24,17 @@ export const cleanupSchema = z.strictObject({
 
 /** A part of what is ours: what to do about it, and how. */
 interface Part {
+  /** In the plural, for sentences. */
+  readonly name: string;
+  /** Parts without whose removal this one stays. */
+  readonly after?: readonly string[];
   readonly changes: readonly PlannedChange[];
   readonly apply: () => Promise<DriverOutcome>;
 }
+
+// An address is the only mark of whose its services are, and while one is left ARP must stay muted.
+const services = 'IPVS services';
+const vips = 'VIP addresses';
 
 /** Nothing of ours can be where the kernel lacks the feature. */
 async function ifSupported(part: () => Promise<Part>): Promise<Part[]> {
@@ -50,16 +58,20 @@ async function parts({ flags, kernel, root }: CommandContext): Promise<Part[]> {
       ownership: { configured: () => false, placed: (vip: string) => placed.has(vip), vip: () => false },
     };
     const plan = await ipvs.plan(target);
-    return { changes: plan.operations.map(({ operation }) => describeIpvs(operation)), apply: () => ipvs.apply(target, plan) };
+    return {
+      name: services,
+      changes: plan.operations.map(({ operation }) => describeIpvs(operation)),
+      apply: () => ipvs.apply(target, plan),
+    };
   };
   const linkPart = async (): Promise<Part> => {
     const operations = await addresses.cleanupOperations();
-    return { changes: operations.map(describeLink), apply: () => addresses.apply(operations) };
+    return { name: vips, after: [services], changes: operations.map(describeLink), apply: () => addresses.apply(operations) };
   };
   const natPart = async (): Promise<Part> => {
     const nat = new NatDriver(nftables);
     const plan = await nat.cleanupPlan();
-    return { changes: plan.transactions.flat().flatMap(describeNft), apply: () => nat.apply(plan) };
+    return { name: 'nftables rules', changes: plan.transactions.flat().flatMap(describeNft), apply: () => nat.apply(plan) };
   };
   const sysctlPart = async (): Promise<Part> => {
     const journal = await openJournal(stateDirectory, root);
@@ -70,10 +82,28 @@ async function parts({ flags, kernel, root }: CommandContext): Promise<Part[]> {
       if (outcome.failures.length === 0) await sysctls.dropJournal();
       return outcome;
     };
-    return { changes: operations.map(describeSysctl), apply };
+    return { name: 'sysctls', after: [vips], changes: operations.map(describeSysctl), apply };
   };
-  // Services before their addresses, and ARP stays muted until no VIP is left.
   return [...(await ifSupported(ipvsPart)), await linkPart(), ...(await ifSupported(natPart)), await sysctlPart()];
+}
+
+const failed = (...failures: DriverFailure[]): DriverOutcome => ({ written: 0, failures });
+
+/** Part by part. One that fails keeps those that need it gone; the others go. */
+async function removeAll(parts: readonly Part[]): Promise<DriverOutcome[]> {
+  const outcomes: DriverOutcome[] = [];
+  const left = new Set<string>();
+  for (const { name, after = [], changes, apply } of parts) {
+    const wait = after.filter((other) => left.has(other));
+    const message = `the ${name} stay while ${wait.join(' and ')} could not be removed; mend that and run cleanup again`;
+    const outcome =
+      wait.length > 0
+        ? failed(...(changes.length === 0 ? [] : [{ op: 'cleanup', subject: name, code: 'NotRemoved', message }]))
+        : await apply().catch((error: unknown) => failed(failureOf(error, 'cleanup', name)));
+    if (wait.length > 0 || outcome.failures.length > 0) left.add(name);
+    outcomes.push(outcome);
+  }
+  return outcomes;
 }
 
 async function refuseWhileRunning(folder: string): Promise<void> {
@@ -90,9 +120,7 @@ async function run(context: CommandContext): Promise<0 | 1> {
   if (!dryRun) await refuseWhileRunning(commonOptions(flags).stateDirectory);
   const found = await parts(context);
   const changes = found.flatMap((part) => part.changes);
-  const outcomes: DriverOutcome[] = [];
-  if (!dryRun) for (const part of found) outcomes.push(await part.apply());
-  const { failures } = merge(outcomes);
+  const { failures } = merge(dryRun ? [] : await removeAll(found));
   if (json) printJson(output, { dryRun, changes: changes.map(jsonChange), failures: failures.map(({ message }) => message) });
   else {
     printChanges(output, changes);

@@ -6,6 +6,7 @@ import { NatDriver } from '../drivers/nat.ts';
 import type { Address } from '../model/cluster.ts';
 import type { Mode } from '../modes/options.ts';
 import type { AgentDocument } from '../observe/agent-document.ts';
+import { UnsupportedError } from '../native/errors.ts';
 import { askAgent } from '../observe/status-server.ts';
 import { commonOptions } from './agent-options.ts';
 import { natConnections, natServices } from './nat-status.ts';
@@ -16,6 +17,17 @@ import { printStatus } from './status-text.ts';
 import { UsageError } from './resolve.ts';
 
 const modes: readonly Mode[] = ['director', 'realserver'];
+
+/** Where the kernel lacks the feature nothing is programmed; that is told beside the status, not instead of it. */
+async function ifSupported(read: Promise<ProgrammedService[]>, complain: (text: string) => void): Promise<ProgrammedService[]> {
+  try {
+    return await read;
+  } catch (error) {
+    if (!(error instanceof UnsupportedError)) throw error;
+    complain(`${error.message}\n`);
+    return [];
+  }
+}
 
 async function programmedBy(
   mode: Mode,
@@ -45,9 +57,10 @@ async function chooseMode(
   return running ?? ((await hasTable()) ? 'realserver' : 'director');
 }
 
-async function collect({ flags, argv, kernel }: CommandContext): Promise<StatusDocument> {
+async function collect({ flags, argv, kernel, output }: CommandContext): Promise<StatusDocument> {
   const { vipInterface, stateDirectory } = commonOptions(flags);
-  const sample = Number(argv['sample'] ?? 1);
+  const given = argv['sample'] ?? '1';
+  const sample = typeof given === 'string' && given.trim() !== '' ? Number(given) : Number.NaN;
   if (!Number.isFinite(sample) || sample < 0 || sample > 60) throw new UsageError('--sample: must be a number of seconds from 0 to 60');
   const answers = new Map<Mode, AgentDocument>();
   for (const mode of modes) {
@@ -59,7 +72,8 @@ async function collect({ flags, argv, kernel }: CommandContext): Promise<StatusD
   const answer = answers.get(mode);
   const { placed } = await new AddressDriver(opened.links, answer?.vipInterface ?? vipInterface).observe();
   const vips = new Set([...placed, ...(answer?.vips.map(({ address }) => address) ?? [])]);
-  const programmed = await programmedBy(mode, opened, (vip) => vips.has(vip), sample * 1000);
+  const reading = programmedBy(mode, opened, (vip) => vips.has(vip), sample * 1000);
+  const programmed = await ifSupported(reading, (text) => output.complain(text));
   return statusDocument(mode, placed, programmed, answer);
 }
 

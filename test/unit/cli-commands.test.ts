@@ -65,6 +65,8 @@ test('bad calls: exit code 1, one sentence on standard error, nothing on standar
     [['plan', '--arp-rate'], /arp-rate/],
     [['plan', '-o', 'xml'], /xml/],
     [['--no-debug'], /no-debug/],
+    [['status', '--sample'], /--sample: must be a number/],
+    [['status', '--sample=x'], /--sample: must be a number/],
     [['plan', '--mode=director', '--compute-iface=eth0', '--source-file=/nowhere/at/all.yaml'], /no such file|ENOENT|does not exist/i],
   ] as const) {
     const { code, out, err } = await ravelAgent(args);
@@ -145,6 +147,44 @@ test('cleanup leaves what is not ours, and works where the kernel has no IPVS', 
   assert.deepEqual(await holdings(kernel), before);
   kernel.withoutModule('ipvs');
   assert.equal((await ravelAgent(['cleanup', ...common], { kernel })).code, 0);
+});
+
+test('cleanup: what fails keeps what depends on it, and nothing else', async () => {
+  const kernel = freshKernel();
+  const before = await holdings(kernel);
+  const cleanup = () => ravelAgent(['cleanup', ...common], { kernel });
+  assert.equal((await ravelAgent(['realserver', '--once', '--log-level=error', ...common], { kernel })).code, 0);
+  kernel.faults.failNext({ op: 'nftables.commit', code: 'EPERM' });
+  const rules = await cleanup();
+  assert.equal(rules.code, 1);
+  assert.match(rules.out, /- nftables +table ip ravel/, 'the list is printed all the same');
+  assert.match(rules.err, /^nftables\.commit .*EPERM/m);
+  assert.deepEqual(
+    [...kernel.sysctls.values].filter(([key]) => key.endsWith('eth0/arp_ignore')).map(([, value]) => value),
+    ['0'],
+  );
+  assert.equal((await cleanup()).code, 0);
+  assert.deepEqual(await holdings(kernel), before);
+
+  assert.equal((await ravelAgent(['director', '--once', '--log-level=error', ...common], { kernel })).code, 0);
+  kernel.faults.failNext({ op: 'ipvs.deleteService', code: 'EPERM' });
+  const kept = await cleanup();
+  assert.equal(kept.code, 1);
+  assert.match(kept.err, /the VIP addresses stay while IPVS services could not be removed/);
+  assert.equal((await cleanup()).code, 0, 'the addresses still tell whose the services are');
+  assert.deepEqual(await holdings(kernel), before);
+});
+
+test('status without IPVS: told beside the status, not instead of it', async () => {
+  const kernel = freshKernel();
+  kernel.withoutModule('ipvs');
+  const { code, out, err } = await ravelAgent(['status', '--mode=director', '-o', 'json', ...common], { kernel });
+  assert.equal(code, 0, err);
+  assert.deepEqual(json(statusSchema, out)['vips'], []);
+  assert.match(err, /not supported by this kernel; try: modprobe ip_vs/);
+  kernel.faults.heal();
+  kernel.denyEverything();
+  assert.equal((await ravelAgent(['status', '--mode=director', ...common], { kernel })).code, 1, 'what cannot be read is an error');
 });
 
 /** A copy of what `check` reads below /. */
