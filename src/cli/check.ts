@@ -1,10 +1,13 @@
 import { z } from 'zod';
+import type { Address } from '../model/cluster.ts';
 import type { Mode } from '../modes/options.ts';
 import { commonOptions } from './agent-options.ts';
 import { directorChecks, machineChecks, realserverChecks, type CheckInput } from './checks.ts';
 import type { Command, CommandContext } from './command.ts';
+import type { FlagValues } from './flags.ts';
 import { paint, printJson, type Output } from './output.ts';
-import { firstPublication } from '../modes/run.ts';
+import { firstPublication, InputRefusedError } from '../modes/run.ts';
+import { refusalLines } from './refusal.ts';
 import { sourceOf } from './run.ts';
 
 export const findingSchema = z.strictObject({
@@ -27,16 +30,30 @@ function printFindings(output: Output, findings: readonly Finding[]): void {
   }
 }
 
+/** A file that is refused is a finding like others: what else is wrong is worth knowing at the same time. */
+async function readVips(flags: FlagValues, file: string): Promise<{ vips: readonly Address[]; finding: Finding[] }> {
+  const check = 'cluster file';
+  try {
+    const { addresses } = (await firstPublication(sourceOf(flags, file))).state;
+    return { vips: addresses, finding: [{ level: 'ok', check, message: `${file} is valid, ${addresses.length} VIPs`, mend: null }] };
+  } catch (error) {
+    if (!(error instanceof InputRefusedError)) throw error;
+    const [first = '', ...others] = refusalLines(file, error.problems);
+    const message = others.length === 0 ? first : `${first} (and ${others.length} more)`;
+    return { vips: [], finding: [{ level: 'fail', check, message, mend: `ravel-agent validate ${file}` }] };
+  }
+}
+
 async function run({ flags, json, output, kernel, root }: CommandContext): Promise<0 | 1> {
   const { vipInterface, stateDirectory } = commonOptions(flags);
   const interfaceName = flags['compute-iface'];
   const file = flags['source-file'];
-  const vips = file === undefined ? [] : (await firstPublication(sourceOf(flags, file))).state.addresses;
-  const input: CheckInput = { kernel: kernel(), root, interfaceName, vipInterface, stateDirectory, vips };
+  const { vips, finding } = file === undefined ? { vips: [], finding: [] } : await readVips(flags, file);
+  const subject: CheckInput = { kernel: kernel(), root, interfaceName, vipInterface, stateDirectory, vips };
   const modes: readonly Mode[] = flags.mode === undefined ? ['director', 'realserver'] : [flags.mode];
-  const findings = await machineChecks(input, modes);
-  if (modes.includes('director')) findings.push(...(await directorChecks(input)));
-  if (modes.includes('realserver')) findings.push(...(await realserverChecks(input)));
+  const findings = [...finding, ...(await machineChecks(subject, modes))];
+  if (modes.includes('director')) findings.push(...(await directorChecks(subject)));
+  if (modes.includes('realserver')) findings.push(...(await realserverChecks(subject)));
   const ok = findings.every(({ level }) => level !== 'fail');
   if (json) printJson(output, { ok, findings });
   else printFindings(output, findings);

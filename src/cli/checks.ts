@@ -8,7 +8,7 @@ import { sysctlCommand } from '../drivers/proc-sysctls.ts';
 import type { Kernel } from '../drivers/kernel.ts';
 import type { Address } from '../model/cluster.ts';
 import { serviceIdAt } from '../native/ipvs-columns.ts';
-import { UnsupportedError } from '../native/errors.ts';
+import { KernelError, UnsupportedError } from '../native/errors.ts';
 import type { Mode } from '../modes/options.ts';
 import type { Finding } from './check.ts';
 
@@ -46,11 +46,7 @@ async function capabilityChecks(root: string, modes: readonly Mode[]): Promise<F
     .map(([name, bit, why]) =>
       (effectiveBits >> BigInt(bit)) & 1n
         ? ok('capability', `${name}, ${why}`)
-        : fail(
-            'capability',
-            `${name} is missing, ${why}`,
-            `setpriv --ambient-caps +${name.slice(4).toLowerCase()} ravel-agent …  (or run as root)`,
-          ),
+        : fail('capability', `${name} is missing, ${why}`, `sudo ravel-agent …  (in a container: give it ${name})`),
     );
 }
 
@@ -212,6 +208,8 @@ async function nftablesCheck({ kernel }: CheckInput): Promise<Finding> {
     if (!exists) for (const operations of diffNat(new NatState(), desired).transactions) await kernel.nftables.check(operations);
     return ok('nftables', exists ? 'table ip ravel is there' : 'the kernel takes our rules');
   } catch (error) {
+    // The check of the capability has said what to do, and no module would help.
+    if (KernelError.is(error, 'EPERM')) return fail('nftables', words(error));
     const hint = error instanceof UnsupportedError ? error.hint : undefined;
     return fail('nftables', words(error), hint ?? 'modprobe -a nf_tables nft_chain_nat nft_nat nft_masq nft_numgen nft_ct');
   }

@@ -6,6 +6,7 @@ import { agentOptions } from './agent-options.ts';
 import type { Command, CommandContext } from './command.ts';
 import { openJournal } from './journal.ts';
 import { paint, printJson, type Output } from './output.ts';
+import { refusalLines } from './refusal.ts';
 import { sourceOf } from './run.ts';
 
 export const plannedChangeSchema = z.strictObject({
@@ -63,7 +64,7 @@ async function run({ flags, json, output, kernel, log, root }: CommandContext): 
     return changes.length === 0 && held === undefined ? 0 : 2;
   } catch (error) {
     if (!(error instanceof InputRefusedError)) throw error;
-    output.complain(`${error.message}\n`);
+    output.complain(`${refusalLines(options.sourceFile, error.problems).join('\n')}\n`);
     return 1;
   } finally {
     stop();

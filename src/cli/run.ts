@@ -20,7 +20,8 @@ export function sourceOf(values: FlagValues, path: string): Source {
 async function runOnce(agent: Agent, context: CommandContext): Promise<ExitCode> {
   const { failures, held } = await agent.once().catch((error: unknown) => {
     if (!(error instanceof InputRefusedError)) throw error;
-    for (const { path, message } of error.problems) context.log().error(message, { path });
+    context.log().error('input refused; nothing was changed', { file: context.flags['source-file'], problems: error.problems.length });
+    for (const { path, message, line } of error.problems.slice(0, 100)) context.log().error(message, { path, line });
     return { failures: ['input'], held: undefined };
   });
   return failures.length === 0 && held === undefined ? 0 : 1;

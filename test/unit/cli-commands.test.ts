@@ -126,7 +126,7 @@ for (const mode of modes) {
     const bad = common.map((arg) => (arg.startsWith('--source-file') ? `--source-file=${broken}` : arg));
     const plan = await ravelAgent(['plan', `--mode=${mode}`, ...bad], { kernel });
     assert.equal(plan.code, 1);
-    assert.match(plan.err, /nonsense/);
+    assert.match(plan.err, /^\/.*broken\.yaml:1: config\.nonsense: "nonsense" is not an IP address$/m, 'file, line and path');
     assert.equal((await ravelAgent([`--mode=${mode}`, '--once', '--log-level=error', ...bad], { kernel })).code, 1);
     kernel.denyEverything();
     assert.equal((await ravelAgent([`--mode=${mode}`, '--once', '--log-level=error', ...common], { kernel })).code, 1);
@@ -240,6 +240,33 @@ test('check: each thing that is wrong is named, with the command that mends it',
   assert.match(text.out, /^fail {2}ip_forward .*\n +run: sysctl -w net\/ipv4\/ip_forward=1$/m);
   assert.doesNotMatch(text.out, /\u001b/);
   assert.match((await ravelAgent(['check', '--compute-iface=eth0'], { kernel, root, colour: true })).out, /\u001b\[31mfail/);
+});
+
+test('check: a file that is refused is one finding, and the others are there too', async () => {
+  const kernel = freshKernel();
+  const call = (file: string) => ravelAgent(['check', '--compute-iface=eth0', `--source-file=${file}`, '-o', 'json'], { kernel });
+  const { code, out, err } = await call(broken);
+  assert.equal(code, 1, err);
+  const { findings } = checkSchema.parse(JSON.parse(out));
+  const [refused] = findings.filter(({ check }) => check === 'cluster file');
+  assert.equal(refused?.level, 'fail');
+  assert.match(refused.message, /broken\.yaml:1: config\.nonsense: .*\(and 1 more\)$/);
+  assert.equal(refused.mend, `ravel-agent validate ${broken}`);
+  assert.ok(findings.some(({ check }) => check === 'interface'));
+  const missing = checkSchema.parse(JSON.parse((await call('/nowhere.yaml')).out)).findings[0];
+  assert.equal(missing?.message, '/nowhere.yaml: no such file');
+  const valid = checkSchema.parse(JSON.parse((await call(clusterFile)).out)).findings[0];
+  assert.deepEqual([valid?.level, valid?.message], ['ok', `${clusterFile} is valid, 1 VIPs`]);
+});
+
+test('check: without the capability no module is blamed', async () => {
+  const kernel = freshKernel();
+  const root = machine('0000000000000000', kernel, true);
+  kernel.faults.failNext({ op: 'nftables.*', code: 'EPERM', times: Infinity });
+  const { out } = await ravelAgent(['check', '--mode=realserver', '--compute-iface=eth0', '-o', 'json'], { kernel, root });
+  const failed = checkSchema.parse(JSON.parse(out)).findings.filter(({ level }) => level === 'fail');
+  assert.match(failed.find(({ check }) => check === 'capability')?.mend ?? '', /^sudo ravel-agent/);
+  assert.equal(failed.find(({ check }) => check === 'nftables')?.mend, null);
 });
 
 test('version, in both forms', async () => {
