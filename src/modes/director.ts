@@ -42,7 +42,7 @@ export function director(options: AgentOptions, parts: Parts): Composition {
         name: 'ARP on the segment',
         open: () => kernel.arp.watch(options.interface, { signal }),
         onEvent: onPacket,
-        onGap: () => log.info('listening for ARP again', { interface: options.interface }),
+        onGap: () => log.debug('listening for ARP again', { interface: options.interface }),
         ...{ clock, random, log },
       },
       signal,

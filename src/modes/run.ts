@@ -113,6 +113,9 @@ export class Agent {
   #accept(publication: Publication): void {
     const { log, clock } = this.#input.parts;
     for (const { path, message } of publication.warnings) log.warn(message, { path });
+    const news = this.#record.acceptedAt === null || this.#record.refused !== null;
+    const { virtualServices, addresses } = publication.state;
+    log[news ? 'info' : 'debug']('input accepted', { vips: addresses.length, virtualServices: virtualServices.size });
     this.#record.acceptedAt = clock.date().toISOString();
     this.#record.refused = null;
     this.#record.warnings = publication.warnings;
@@ -121,7 +124,9 @@ export class Agent {
 
   #refuse(problems: readonly Problem[]): void {
     const { log, clock } = this.#input.parts;
-    log.error('input refused; the last good configuration stays in force', { problems: problems.length });
+    const first = this.#record.acceptedAt === null;
+    const rest = first ? 'nothing is changed until one is accepted' : 'the last good configuration stays in force';
+    log.error(`input refused; ${rest}`, { problems: problems.length });
     for (const { path, message, line } of problems.slice(0, 20)) log.error(message, { path, line });
     this.#record.refused = { at: clock.date().toISOString(), problems: problems.slice(0, 100) };
   }

@@ -45,7 +45,11 @@ export function stopServing(server: Server): Promise<void> {
  */
 export async function serveStatus(path: string, document: () => unknown): Promise<Server> {
   if (Buffer.byteLength(path) > longestPath) throw new Error(`${path}: longer than a socket path may be (${longestPath} bytes)`);
-  if ((await askAgent(path)) !== undefined) throw new Error(`${path}: another agent answers here; give each its own --state-dir`);
+  const other = (await askAgent(path)) as { pid?: number } | null | undefined;
+  if (other !== undefined) {
+    const who = `another agent answers here (process ${other?.pid ?? '?'})`;
+    throw new Error(`${path}: ${who}; stop it first, or give this one its own --state-dir if it is for another network namespace`);
+  }
   await mkdir(dirname(path), { recursive: true, mode: 0o755 });
   await rm(path, { force: true });
   const server = createServer((incoming, response) => {

@@ -26,17 +26,24 @@ export interface StreamOptions<Event> {
 export async function keepListening<Event>(options: StreamOptions<Event>, signal: AbortSignal): Promise<void> {
   const backoff = new Backoff({ random: options.random, first: 250 });
   let gap = false;
+  let reported = '';
   while (!signal.aborted) {
     try {
       const events = options.open(signal);
       if (gap) options.onGap();
       for await (const event of events) {
         backoff.succeed();
+        reported = '';
         options.onEvent(event);
       }
     } catch (error) {
-      if (!isAborted(signal))
-        options.log.warn(`${options.name}: listening failed`, { ...errorFields(error), attempts: backoff.attempts + 1 });
+      if (!isAborted(signal)) {
+        const fields = errorFields(error);
+        // The same error again, as while an interface is missing, is worth a debug line only.
+        const again = fields['error'] === reported;
+        reported = String(fields['error']);
+        options.log[again ? 'debug' : 'warn'](`${options.name}: listening failed`, { ...fields, attempts: backoff.attempts + 1 });
+      }
     }
     if (isAborted(signal)) return;
     gap = true;

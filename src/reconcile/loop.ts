@@ -63,6 +63,7 @@ export class ReconcileLoop {
   #wake: () => void = () => {};
   #waiters: (() => void)[] = [];
   #reported = '';
+  #failing = false;
   #held: string | undefined;
 
   constructor(options: LoopOptions) {
@@ -224,6 +225,8 @@ export class ReconcileLoop {
     const { log } = this.#options;
     const text = JSON.stringify([this.#failures.map(({ message }) => message), outcome.held?.message]);
     if (text !== this.#reported) {
+      if (this.#failing && this.#failures.length === 0) log.info('no failure stands any more');
+      this.#failing = this.#failures.length > 0;
       this.#reported = text;
       for (const { op, subject, code, message } of this.#failures.slice(0, 20)) log.error(message, { op, object: subject, errno: code });
       if (this.#failures.length > 20) log.error(`and ${this.#failures.length - 20} more failures; see status`);

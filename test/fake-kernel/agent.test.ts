@@ -80,7 +80,8 @@ const state = cluster({ pods: { web: ['n1', 'n2'] }, vips: [['10.50.0.1', 80, 'w
 for (const mode of ['director', 'realserver'] as const) {
   test(`${mode}: refused input changes nothing, is told once in status, and is forgotten with the next good one`, async () => {
     const kernel = freshKernel();
-    const { source, socket, stop } = start(mode, kernel);
+    const { source, socket, lines, stop } = start(mode, kernel);
+    const said = (pattern: RegExp): number => lines.filter(({ level, message }) => level !== 'debug' && pattern.test(message)).length;
     await eventually(async () => (await answer(socket)) !== undefined, 'the socket answers');
     await eventually(() => source.runs === 1, 'the source runs');
     source.refuse([{ path: 'config."x"', message: 'is no address' }]);
@@ -96,6 +97,10 @@ for (const mode of ['director', 'realserver'] as const) {
     assert.deepEqual(await holdings(kernel), good);
     source.publish(whole(state));
     assert.equal((await answer(socket))?.source.refused, null);
+    source.publish(whole(state));
+    assert.equal(said(/^input refused; nothing is changed until one is accepted$/), 1, 'there was none yet');
+    assert.equal(said(/^input refused; the last good configuration stays in force$/), 1);
+    assert.equal(said(/^input accepted$/), 2, 'the first, and the end of a refusal; not each change');
     await stop();
     assert.deepEqual(await holdings(kernel), good, 'stopping leaves the data plane');
     assert.equal(await answer(socket), undefined);
@@ -142,7 +147,7 @@ test('the socket is for root only, answers nothing else, and survives an agent t
   const { socket, folder, stop } = start('director', kernel);
   await eventually(async () => (await answer(socket)) !== undefined, 'the socket answers');
   assert.equal(statSync(socket).mode & 0o777, 0o600);
-  await assert.rejects(start('director', freshKernel(), folder).stop(), /another agent answers here/);
+  await assert.rejects(start('director', freshKernel(), folder).stop(), /another agent answers here \(process \d+\); stop it first/);
   assert.notEqual(await answer(socket), undefined, 'the first is not disturbed');
   await stop();
   writeFileSync(socket, '');

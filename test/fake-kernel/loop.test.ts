@@ -182,6 +182,12 @@ test('a failure is visible with its count and the next attempt, and retries grow
   assert.ok(rig.loop.status().attempts >= early.attempts + 15, 'but for ever');
   assert.equal(rig.lines.filter(({ level }) => level === 'error').length, 1, 'the same failure is logged once');
   assert.equal(rig.kernel.writes, 0, 'no address without the services behind it');
+  const over = (): number => rig.lines.filter(({ message }) => message === 'no failure stands any more').length;
+  assert.equal(over(), 0);
+  rig.kernel.faults.heal();
+  await rig.advance(120_000);
+  assert.deepEqual(rig.loop.status().failures, []);
+  assert.equal(over(), 1, 'and its end is told, once');
   await rig.kill();
 });
 

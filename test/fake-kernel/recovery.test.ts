@@ -320,6 +320,18 @@ test('director: a foreign claim to a VIP is seen, counted and answered', async (
   await rig.kill();
 });
 
+test('director: listening that fails again and again for one cause is one warning', async () => {
+  const kernel = freshKernel();
+  kernel.faults.failNext({ op: 'arp.watch', code: 'ENODEV', times: Infinity });
+  const rig = new Rig('director', kernel);
+  await rig.publish(whole(small));
+  await rig.advance(60_000);
+  const levels = rig.lines.filter(({ message }) => message.includes('listening failed')).map(({ level }) => level);
+  assert.deepEqual(levels.slice(0, 3), ['warn', 'debug', 'debug']);
+  assert.equal(levels.filter((level) => level === 'warn').length, 1);
+  await rig.kill();
+});
+
 test('director: a missing interface is named, and announced on as soon as it is there', async () => {
   const rig = new Rig('director', undefined, { interface: 'eth9' });
   rig.kernel.faults.failNext({ op: 'arp.announce', code: 'ENODEV', times: Infinity });
