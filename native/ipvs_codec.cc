@@ -1,19 +1,21 @@
 #include "ipvs_codec.h"
 
+#include <endian.h>
 #include <linux/genetlink.h>
 
 #include <algorithm>
 #include <cstring>
 #include <string>
 #include <type_traits>
+#include <utility>
 
 namespace ravel::ipvs {
 namespace {
 
 template <typename T>
-T Field(const void* record, size_t offset) {
+T Field(const void* field) {
   T value;
-  std::memcpy(&value, static_cast<const uint8_t*>(record) + offset, sizeof(T));
+  std::memcpy(&value, field, sizeof(T));
   return value;
 }
 
@@ -22,69 +24,103 @@ void SetField(void* record, size_t offset, T value) {
   std::memcpy(static_cast<uint8_t*>(record) + offset, &value, sizeof(T));
 }
 
-void EncodeRow(MessageWriter* writer, const Row& row, const void* record) {
-  const auto* field = static_cast<const uint8_t*>(record) + row.offset;
-  switch (row.wire) {
-    case Wire::kU8:
-      return writer->U8(row.attribute, *field);
-    case Wire::kU16:
-      return writer->U16(row.attribute, Field<uint16_t>(record, row.offset));
-    case Wire::kU16Be:
-      return writer->U16Be(row.attribute, Field<uint16_t>(record, row.offset));
-    case Wire::kU32:
-      return writer->U32(row.attribute, Field<uint32_t>(record, row.offset));
-    case Wire::kAddress:
-      return writer->Attribute(row.attribute, field, 16);
-    case Wire::kFlags:
-      return writer->Attribute(row.attribute, field, sizeof(ip_vs_flags));
-    case Wire::kName: {
-      const auto* text = reinterpret_cast<const char*>(field);
-      return writer->String(row.attribute, std::string_view(text, strnlen(text, kNameSize)));
-    }
-    case Wire::kAddress4:
-    case Wire::kU64:
-    case Wire::kStatistics:
-    case Wire::kSkip:
-      return;  // only ever read
+// Bytes of all attributes of a table that are ever sent.
+template <size_t N>
+constexpr size_t LongestNest(const std::array<Row, N>& rows) {
+  size_t size = 0;
+  for (const Row& row : rows) {
+    if (row.use == Use::kReport) continue;
+    const bool wide = row.wire == Wire::kAddress || row.wire == Wire::kName;
+    size += NLA_HDRLEN + (wide ? 16 : row.wire == Wire::kFlags ? 8 : 4);
   }
+  return size;
 }
 
-bool Wanted(Use use, const ServiceRecord& service, Extent extent) {
-  switch (use) {
+// The attributes of one nest, put together on the stack and appended in one piece.
+class Nest {
+ public:
+  void Put(uint16_t type, const void* data, size_t size) {
+    const nlattr header{static_cast<uint16_t>(NLA_HDRLEN + size), type};
+    std::memcpy(bytes_.data() + used_, &header, sizeof(header));
+    std::memcpy(bytes_.data() + used_ + NLA_HDRLEN, data, size);
+    used_ += NLA_HDRLEN + NLA_ALIGN(size);
+  }
+  template <typename T>
+  void PutNumber(uint16_t type, T value) {
+    Put(type, &value, sizeof(value));
+  }
+  [[nodiscard]] std::span<const uint8_t> bytes() const { return {bytes_.data(), used_}; }
+
+ private:
+  static constexpr size_t kSize = std::max(LongestNest(kServiceRows), LongestNest(kDestinationRows));
+  std::array<uint8_t, kSize> bytes_{};  // zero, so that padding is
+  size_t used_ = 0;
+};
+
+template <Use kUse>
+bool Wanted(const ServiceRecord& service, Extent extent) {
+  static_assert(kUse != Use::kTunnel);
+  switch (kUse) {
     case Use::kIdentity:
       return true;
     case Use::kIdentityOfSocket:
       return service.fwmark == 0;
     case Use::kIdentityOfMark:
       return service.fwmark != 0;
-    case Use::kSpecification:
-      return extent == Extent::kFull;
     case Use::kEngine:
       return extent == Extent::kFull && service.engine[0] != '\0';
-    case Use::kTunnel:
-    case Use::kReport:
-      return false;
+    default:
+      return extent == Extent::kFull;
   }
-  return false;
 }
 
-bool Wanted(Use use, const DestinationRecord& destination, Extent extent) {
-  if (use == Use::kTunnel) {
-    return extent == Extent::kFull && destination.forward == IP_VS_CONN_F_TUNNEL &&
-           (destination.tunnel_type != 0 || destination.tunnel_port != 0 || destination.tunnel_flags != 0);
-  }
-  return use == Use::kIdentity || (use == Use::kSpecification && extent == Extent::kFull);
+template <Use kUse>
+bool Wanted(const DestinationRecord& destination, Extent extent) {
+  static_assert(kUse == Use::kIdentity || kUse == Use::kSpecification || kUse == Use::kTunnel);
+  if (kUse == Use::kIdentity) return true;
+  if (extent != Extent::kFull) return false;
+  return kUse == Use::kSpecification ||
+         (destination.forward == IP_VS_CONN_F_TUNNEL &&
+          (destination.tunnel_type != 0 || destination.tunnel_port != 0 || destination.tunnel_flags != 0));
 }
 
-template <typename Record, size_t N>
-void EncodeNest(MessageWriter* writer, uint16_t attribute, const std::array<Row, N>& rows, const Record& record,
-                Extent extent) {
-  const size_t nest = writer->BeginNest(attribute);
-  for (const Row& row : rows) {
-    if (Wanted(row.use, record, extent)) EncodeRow(writer, row, &record);
+template <const auto& kRows, size_t kIndex, typename Record>
+void EncodeRow(Nest* nest, const Record& record, Extent extent) {
+  constexpr Row kRow = kRows[kIndex];
+  if constexpr (kRow.use != Use::kReport) {
+    if (!Wanted<kRow.use>(record, extent)) return;
+    const auto* field = reinterpret_cast<const uint8_t*>(&record) + kRow.offset;
+    if constexpr (kRow.wire == Wire::kU8) {
+      nest->PutNumber(kRow.attribute, *field);
+    } else if constexpr (kRow.wire == Wire::kU16) {
+      nest->PutNumber(kRow.attribute, Field<uint16_t>(field));
+    } else if constexpr (kRow.wire == Wire::kU16Be) {
+      nest->PutNumber(kRow.attribute, htobe16(Field<uint16_t>(field)));
+    } else if constexpr (kRow.wire == Wire::kU32) {
+      nest->PutNumber(kRow.attribute, Field<uint32_t>(field));
+    } else if constexpr (kRow.wire == Wire::kAddress) {
+      nest->Put(kRow.attribute, field, 16);
+    } else if constexpr (kRow.wire == Wire::kFlags) {
+      nest->Put(kRow.attribute, field, sizeof(ip_vs_flags));
+    } else {
+      static_assert(kRow.wire == Wire::kName);
+      // With its NUL; a record's name always has one.
+      nest->Put(kRow.attribute, field, strnlen(reinterpret_cast<const char*>(field), kNameSize - 1) + 1);
+    }
   }
-  // At most a few hundred bytes: far below the limit of a nest.
-  (void)writer->EndNest(nest);
+}
+
+// Row after row at compile time: what is left is the stores that a hand-written encoder would have.
+template <const auto& kRows, typename Record>
+Nest NestFor(const Record& record, Extent extent) {
+  Nest nest;
+  [&]<size_t... kIndex>(std::index_sequence<kIndex...>) { (EncodeRow<kRows, kIndex>(&nest, record, extent), ...); }
+  (std::make_index_sequence<kRows.size()>());
+  return nest;
+}
+
+void Append(MessageWriter* writer, uint16_t attribute, std::span<const uint8_t> nest) {
+  writer->Bytes(attribute | NLA_F_NESTED, nest);
 }
 
 void Begin(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags) {
@@ -236,7 +272,7 @@ void EncodeCommand(MessageWriter* writer, uint16_t family_id, uint8_t command, u
 void EncodeService(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags,
                    const ServiceRecord& service, Extent extent) {
   Begin(writer, family_id, command, flags);
-  EncodeNest(writer, IPVS_CMD_ATTR_SERVICE, kServiceRows, service, extent);
+  Append(writer, IPVS_CMD_ATTR_SERVICE, NestFor<kServiceRows>(service, extent).bytes());
   writer->End();
 }
 
@@ -259,22 +295,22 @@ void OperationEncoder::Encode(size_t row) {
 
 void OperationEncoder::EncodeDestinationOperation(size_t row, uint8_t command, Extent extent) {
   Begin(writer_, family_id_, command, 0);
-  if (!identity_.empty() && block_->SameService(row, identity_row_)) {
-    writer_->Attribute(IPVS_CMD_ATTR_SERVICE | NLA_F_NESTED, identity_.data(), identity_.size());
-  } else {
-    const size_t from = writer_->size() + NLA_HDRLEN;
-    EncodeNest(writer_, IPVS_CMD_ATTR_SERVICE, kServiceRows, block_->service(row), Extent::kIdentity);
-    identity_.assign(writer_->bytes().begin() + static_cast<ptrdiff_t>(from), writer_->bytes().end());
-    identity_row_ = row;
+  if (identity_.empty() || block_->service_row(row) != identity_row_) {
+    identity_row_ = block_->service_row(row);
+    const Nest nest = NestFor<kServiceRows>(block_->service(row), Extent::kIdentity);
+    identity_.assign(nest.bytes().begin(), nest.bytes().end());
   }
-  EncodeNest(writer_, IPVS_CMD_ATTR_DEST, kDestinationRows, block_->destination(row), extent);
+  Append(writer_, IPVS_CMD_ATTR_SERVICE, identity_);
+  Append(writer_, IPVS_CMD_ATTR_DEST, NestFor<kDestinationRows>(block_->destination(row), extent).bytes());
   writer_->End();
 }
 
 void EncodeTimeouts(MessageWriter* writer, uint16_t family_id, const TimeoutRecord& timeouts) {
   Begin(writer, family_id, IPVS_CMD_SET_CONFIG, 0);
   for (const Row& row : kTimeoutRows) {
-    if (row.wire == Wire::kU32 && Field<uint32_t>(&timeouts, row.offset) != 0) EncodeRow(writer, row, &timeouts);
+    if (row.wire != Wire::kU32) continue;
+    const auto seconds = Field<uint32_t>(reinterpret_cast<const uint8_t*>(&timeouts) + row.offset);
+    if (seconds != 0) writer->U32(row.attribute, seconds);
   }
   writer->End();
 }

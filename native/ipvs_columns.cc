@@ -74,7 +74,9 @@ Result<OperationBlock> OperationBlock::Create(std::span<const uint8_t> bytes, si
     const uint8_t operation = block.U8(kOperationColumn, row);
     if (operation >= kOperationCount) return BadBlock("row " + std::to_string(row) + ": no such operation");
     const bool destination = operation >= static_cast<uint8_t>(Operation::kAddDestination);
-    if (!known(block.U8(kFamily, row)) || (destination && !known(block.U8(kDestinationFamily, row)))) {
+    const uint32_t service_row = block.service_row(row);
+    if (service_row > row) return BadBlock("row " + std::to_string(row) + ": service in a later row");
+    if (!known(block.U8(kFamily, service_row)) || (destination && !known(block.U8(kDestinationFamily, row)))) {
       return BadBlock("row " + std::to_string(row) + ": address family is neither 4 nor 6");
     }
     if (block.U16(kScheduler, row) >= block.names_.size() || block.U16(kEngine, row) >= block.names_.size()) {
@@ -86,11 +88,12 @@ Result<OperationBlock> OperationBlock::Create(std::span<const uint8_t> bytes, si
 
 ServiceRecord OperationBlock::service(size_t row) const {
   ServiceRecord record;
-  record.family = FamilyOf(U8(kFamily, row));
-  record.protocol = U8(kProtocol, row);
-  std::memcpy(record.address.data(), Address(0, row), record.address.size());
-  record.port = U16(kPort, row);
-  record.fwmark = U32(kFwmark, row);
+  const size_t named = service_row(row);
+  record.family = FamilyOf(U8(kFamily, named));
+  record.protocol = U8(kProtocol, named);
+  std::memcpy(record.address.data(), Address(0, named), record.address.size());
+  record.port = U16(kPort, named);
+  record.fwmark = U32(kFwmark, named);
   CopyName(names_[U16(kScheduler, row)], &record.scheduler);
   // All bits are ours to set: with a narrower mask an edit would keep old scheduler flags.
   record.flags = {.flags = U32(kFlags, row), .mask = ~0U};

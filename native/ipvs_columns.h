@@ -28,25 +28,24 @@ inline constexpr uint8_t kOperationCount = 6;
 // Operations in columns. Owns its bytes: JavaScript may do what it likes with its own.
 class OperationBlock {
  public:
-  static constexpr size_t kBytesPerRow = 6 * 4 + 6 * 2 + 7 + 2 * 16;
+  static constexpr size_t kBytesPerRow = 7 * 4 + 6 * 2 + 7 + 2 * 16;
 
   // Copies `bytes` (kBytesPerRow * count). kProtocol for a wrong size, an operation or a family that
-  // does not exist, a name index past `names` or a name of kNameSize bytes or more.
+  // does not exist, a service row that comes later, a name index past `names` or a name of kNameSize
+  // bytes or more.
   static Result<OperationBlock> Create(std::span<const uint8_t> bytes, size_t count, std::vector<std::string> names);
 
   [[nodiscard]] size_t count() const { return count_; }
   [[nodiscard]] Operation operation(size_t row) const { return static_cast<Operation>(U8(kOperationColumn, row)); }
   [[nodiscard]] ServiceRecord service(size_t row) const;
   [[nodiscard]] DestinationRecord destination(size_t row) const;
-  // Whether two rows name the same service.
-  [[nodiscard]] bool SameService(size_t a, size_t b) const {
-    return U8(kFamily, a) == U8(kFamily, b) && U8(kProtocol, a) == U8(kProtocol, b) && U16(kPort, a) == U16(kPort, b) &&
-           U32(kFwmark, a) == U32(kFwmark, b) && std::memcmp(Address(0, a), Address(0, b), 16) == 0;
-  }
+  // Rows of one service that follow one another have the same.
+  [[nodiscard]] uint32_t service_row(size_t row) const { return U32(kServiceRow, row); }
 
  private:
   // Order of the columns in the block, per width.
-  enum Column32 { kFwmark, kFlags, kTimeout, kWeight, kUpper, kLower, kColumns32 };
+  // kServiceRow: the row, this one or an earlier one, whose columns name this row's service.
+  enum Column32 { kServiceRow, kFwmark, kFlags, kTimeout, kWeight, kUpper, kLower, kColumns32 };
   enum Column16 { kPort, kScheduler, kEngine, kDestinationPort, kTunnelPort, kTunnelFlags, kColumns16 };
   enum Column8 {
     kOperationColumn,

@@ -206,6 +206,33 @@ TEST(IpvsEncodesRowsOfOneServiceAlike) {
   }
 }
 
+// A row that points to an earlier one has that one's service, whatever its own columns say.
+TEST(IpvsEncodesRowsThatPointToTheirService) {
+  std::vector<OperationRow> rows{Tcp(Operation::kAddService), Tcp(Operation::kAddDestination),
+                                 Tcp(Operation::kAddDestination), Tcp(Operation::kDeleteService)};
+  rows[1].port = 81;
+  for (const size_t i : {2, 3}) {
+    rows[i].service_row = i == 2 ? 0 : 1;
+    rows[i].port = 9999;
+    rows[i].address = Address({203, 0, 113, 1});
+    rows[i].family = 0;
+  }
+  auto block = ipvs::OperationBlock::Create(BlockBytes(rows), rows.size(), {"", "wrr"});
+  REQUIRE(block.ok());
+  MessageWriter writer;
+  ipvs::OperationEncoder encoder(&writer, kIpvsFamily, &block.value());
+  std::vector<std::string> sent;
+  for (size_t i = 0; i < rows.size(); i++) {
+    writer.Clear();
+    encoder.Encode(i);
+    sent.push_back(Sent(writer.bytes()));
+  }
+  OperationRow deleted = Tcp(Operation::kDeleteService);
+  deleted.port = 81;
+  CHECK(sent[2] == SentFor(Tcp(Operation::kAddDestination)));
+  CHECK(sent[3] == SentFor(deleted));
+}
+
 TEST(IpvsBlockRefusesWhatItCannotHold) {
   const std::vector<std::string> names{"", "wrr"};
   const auto refused = [&](const OperationRow& row) {
@@ -226,6 +253,11 @@ TEST(IpvsBlockRefusesWhatItCannotHold) {
   CHECK(refused(row));
   row = Tcp(Operation::kAddService);
   row.engine = 0xffff;
+  CHECK(refused(row));
+  row = Tcp(Operation::kAddService);
+  row.service_row = 1;
+  CHECK(refused(row));
+  row.service_row = UINT32_MAX - 1;
   CHECK(refused(row));
   std::vector<uint8_t> bytes = BlockBytes({row, row});
   CHECK(!ipvs::OperationBlock::Create(bytes, 1, names).ok());

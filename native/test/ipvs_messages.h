@@ -16,6 +16,7 @@ inline constexpr uint16_t kIpvsFamily = 0x21;
 // One operation with every column; names are indexes into the block's list.
 struct OperationRow {
   ipvs::Operation operation = ipvs::Operation::kAddService;
+  uint32_t service_row = UINT32_MAX;
   uint32_t fwmark = 0, flags = 0, timeout = 0, weight = 0, upper = 0, lower = 0;
   uint16_t port = 0, scheduler = 0, engine = 0, destination_port = 0, tunnel_port = 0, tunnel_flags = 0;
   uint8_t family = 4, protocol = 6, prefix = 32, destination_family = 4, forward = 0, tunnel_type = 0;
@@ -35,6 +36,10 @@ inline std::vector<uint8_t> BlockBytes(const std::vector<OperationRow>& rows) {
     const auto* raw = reinterpret_cast<const uint8_t*>(&value);
     bytes.insert(bytes.end(), raw, raw + sizeof(value));
   };
+  for (size_t row = 0; row < rows.size(); row++) {
+    // UINT32_MAX, the usual case: the row names its service itself.
+    put(rows[row].service_row == UINT32_MAX ? static_cast<uint32_t>(row) : rows[row].service_row);
+  }
   for (const auto column : {&OperationRow::fwmark, &OperationRow::flags, &OperationRow::timeout, &OperationRow::weight,
                             &OperationRow::upper, &OperationRow::lower}) {
     for (const auto& row : rows) put(row.*column);

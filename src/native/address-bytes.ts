@@ -99,8 +99,9 @@ function parseIpv6(text: string, out: Uint8Array, offset: number): boolean {
  * text is no address (then the bytes there are undefined). Allocates nothing.
  */
 export function writeAddress(text: string, out: Uint8Array, offset = 0): AddressFamily | 0 {
-  if (text.includes(':')) return parseIpv6(text, out, offset) ? 6 : 0;
-  return parseIpv4(text, 0, out, offset) ? 4 : 0;
+  // An IPv6 text ends the first attempt at its first colon or letter.
+  if (parseIpv4(text, 0, out, offset)) return 4;
+  return text.includes(':') && parseIpv6(text, out, offset) ? 6 : 0;
 }
 
 const scratch = new Uint8Array(16);

@@ -92,7 +92,7 @@ const OPERATION_NUMBER: Readonly<Record<IpvsOperation['op'], number>> = {
 };
 
 /** OperationBlock::kBytesPerRow. */
-const BYTES_PER_ROW = 6 * 4 + 6 * 2 + 7 + 2 * 16;
+const BYTES_PER_ROW = 7 * 4 + 6 * 2 + 7 + 2 * 16;
 
 /**
  * Operations in columns, filled row by row. Every value is checked on the way: what is refused is
@@ -107,6 +107,7 @@ export class OperationColumns {
   #lastService: ServiceId = { fwmark: 0, family: 'ipv4' };
   #lastServiceRow = 0;
 
+  readonly #serviceRow: Uint32Array;
   readonly #fwmark: Uint32Array;
   readonly #flags: Uint32Array;
   readonly #timeout: Uint32Array;
@@ -133,6 +134,7 @@ export class OperationColumns {
     this.count = count;
     this.bytes = new ArrayBuffer(count * BYTES_PER_ROW);
     const cut = new Cutter(this.bytes);
+    this.#serviceRow = cut.u32(count);
     this.#fwmark = cut.u32(count);
     this.#flags = cut.u32(count);
     this.#timeout = cut.u32(count);
@@ -182,14 +184,9 @@ export class OperationColumns {
 
   /** Fills the columns that name the service. */
   putService(row: number, id: ServiceId, path: () => string): void {
-    // Plans list the destinations of one service one after another: its bytes are there already.
+    // Plans list the destinations of one service one after another: those rows point to the first.
     if (id === this.#lastService) {
-      const from = this.#lastServiceRow;
-      this.#family[row] = this.#family[from] ?? 0;
-      this.#protocol[row] = this.#protocol[from] ?? 0;
-      this.#port[row] = this.#port[from] ?? 0;
-      this.#fwmark[row] = this.#fwmark[from] ?? 0;
-      this.#address.copyWithin(row * 16, from * 16, from * 16 + 16);
+      this.#serviceRow[row] = this.#lastServiceRow;
       return;
     }
     checkServiceId(id, path);
@@ -203,12 +200,13 @@ export class OperationColumns {
       this.#protocol[row] = PROTOCOL_NUMBER[id.protocol];
       this.#port[row] = id.port;
     }
+    this.#serviceRow[row] = row;
     this.#lastService = id;
     this.#lastServiceRow = row;
   }
 
   #putServiceSpec(row: number, spec: ServiceSpec, path: () => string): void {
-    const full = this.#family[row] === 4 ? 32 : 128;
+    const full = this.#family[this.#serviceRow[row] ?? row] === 4 ? 32 : 128;
     checkServiceSpec(spec, full, path);
     this.#flags[row] = serviceFlags(spec);
     this.#timeout[row] = spec.persistenceSeconds ?? 0;
