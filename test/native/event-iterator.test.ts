@@ -7,11 +7,12 @@ import type { Deliver } from '../../src/native/event-iterator.ts';
 type Numbered = { readonly type: 'event'; readonly number: number } | { readonly type: 'overrun' };
 
 function stream(): { readonly iterator: EventIterator<Numbered>; readonly deliver: Deliver<Numbered> } {
-  let deliver: Deliver<Numbered> | undefined = undefined;
-  const iterator = new EventIterator<Numbered>((take) => {
-    deliver = take;
+  const taken: Deliver<Numbered>[] = [];
+  const iterator = new EventIterator<Numbered>((deliver) => {
+    taken.push(deliver);
     return Promise.resolve(() => undefined);
   });
+  const [deliver] = taken;
   assert.ok(deliver !== undefined);
   return { iterator, deliver };
 }
