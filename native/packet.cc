@@ -4,11 +4,13 @@
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 
 namespace ravel::packet {
 namespace {
@@ -84,6 +86,13 @@ Result<links::LinkRecord> EthernetDevice(links::Client& links, const char* opera
   return found;
 }
 
+// Waits until the socket takes more; false when it does not before the deadline.
+bool WaitForRoom(int fd, std::chrono::steady_clock::time_point deadline) {
+  const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+  pollfd descriptor{fd, POLLOUT, 0};
+  return left.count() > 0 && poll(&descriptor, 1, static_cast<int>(left.count())) != 0;
+}
+
 sockaddr_ll LinkAddress(const links::LinkRecord& device) {
   sockaddr_ll address{};
   address.sll_family = AF_PACKET;
@@ -139,7 +148,7 @@ ArpRecord Gratuitous(ArpOperation operation, const Mac& mac, const Ipv4& address
 Result<std::unique_ptr<Announcer>> Announcer::Open(int timeout_ms, int receive_buffer) {
   auto links = links::Client::Open(timeout_ms, receive_buffer);
   if (!links.ok()) return std::move(links.failure());
-  return std::unique_ptr<Announcer>(new Announcer(std::move(links.value())));
+  return std::unique_ptr<Announcer>(new Announcer(std::move(links.value()), timeout_ms));
 }
 
 Announcer::~Announcer() {
@@ -175,13 +184,17 @@ Result<uint32_t> Announcer::Announce(const std::string& interface, std::span<con
     messages[i].msg_hdr.msg_iov = &slices[i];
     messages[i].msg_hdr.msg_iovlen = 1;
   }
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(timeout_ms_);
   size_t sent = 0;
   while (sent < messages.size()) {
     const auto count = static_cast<unsigned int>(std::min(messages.size() - sent, kMostFrames));
-    const int done = sendmmsg(fd_, messages.data() + sent, count, 0);
+    const int done = sendmmsg(fd_, messages.data() + sent, count, MSG_DONTWAIT);
     if (done < 0 && errno == EINTR) continue;
+    const int error = done < 0 ? errno : 0;
+    if (error == EAGAIN && WaitForRoom(fd_, deadline)) continue;
     if (done < 0) {
-      Failure failure = SystemFailure(kOperationName, interface, errno);
+      Failure failure = SystemFailure(kOperationName, interface, error);
+      if (error == EAGAIN) failure.kind = FailureKind::kTimeout;
       failure.message = "after " + std::to_string(sent) + " of " + std::to_string(messages.size()) + " frames";
       return failure;
     }

@@ -55,12 +55,14 @@ class Announcer {
   Announcer& operator=(const Announcer&) = delete;
 
   // Broadcasts the forms for each address with the interface's own hardware address; 1,024 frames
-  // (the kernel's UIO_MAXIOV) in one system call. Returns the number of frames sent.
+  // (the kernel's UIO_MAXIOV) in one system call. Returns the number of frames sent; kTimeout when the
+  // interface does not take them all in time, for a shaped or stuck one would hold the thread for ever.
   Result<uint32_t> Announce(const std::string& interface, std::span<const Ipv4> addresses, uint32_t forms);
 
  private:
-  explicit Announcer(std::unique_ptr<links::Client> links) : links_(std::move(links)) {}
+  Announcer(std::unique_ptr<links::Client> links, int timeout_ms) : links_(std::move(links)), timeout_ms_(timeout_ms) {}
   std::unique_ptr<links::Client> links_;
+  int timeout_ms_;
   int fd_ = -1;  // opened by the first announcement: the right to do so is not needed before
 };
 

@@ -71,7 +71,8 @@ export class Arp implements ArpPort {
    * go in one system call. Resolves to the number of frames sent.
    *
    * KernelError ENODEV: no such interface; EAFNOSUPPORT: not Ethernet; ENETDOWN: the interface is
-   * down; EPERM: no CAP_NET_RAW; ENOBUFS: its queue is full. RangeError for an address that is none.
+   * down; EPERM: no CAP_NET_RAW; ENOBUFS: its queue is full. TimeoutError when the interface does not
+   * take all frames within `timeoutMs`. RangeError for an address that is none.
    */
   async announce(interfaceName: string, addresses: readonly string[], form: 'request' | 'reply' | 'both' = 'both'): Promise<number> {
     if (!Object.hasOwn(forms, form)) throw new RangeError(`form: expected "request", "reply" or "both", got ${JSON.stringify(form)}`);

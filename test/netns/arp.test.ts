@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { suite, test } from 'node:test';
 import { Arp } from '../../src/native/arp.ts';
 import type { ArpEvent } from '../../src/native/arp.ts';
-import { ClosedError, KernelError } from '../../src/native/errors.ts';
+import { ClosedError, KernelError, TimeoutError } from '../../src/native/errors.ts';
 import { Netns } from '../../src/native/netns.ts';
 import { ip, ipJson, until, within } from './tools.ts';
 
@@ -140,6 +140,25 @@ suite('announcing', () => {
     assert.equal(overrun, false);
     await watch.return();
     await over;
+  });
+
+  test('an interface that holds frames back does not hold the namespace', async (t) => {
+    await using wire = await cable();
+    const shaped = ['dev', 'left', 'root', 'tbf', 'rate', '1kbit', 'burst', '2kb', 'latency', '100000s'];
+    try {
+      await within(wire.left, 'tc', 'qdisc', 'add', ...shaped);
+    } catch (error) {
+      if (!String(error).includes('qdisc kind is unknown')) throw error;
+      t.skip('the kernel has no sch_tbf');
+      return;
+    }
+    await using arp = await Arp.open({ netns: wire.left, timeoutMs: 300 });
+    const addresses = Array.from({ length: 3000 }, (_, i) => `10.9.${i >> 8}.${i & 255}`);
+    await assert.rejects(arp.announce('left', addresses), (error) => {
+      assert.ok(error instanceof TimeoutError, String(error));
+      assert.match(error.message, /^arp\.announce left: after \d+ of 6000 frames$/);
+      return true;
+    });
   });
 
   test('refusals name the interface and the reason', async () => {
