@@ -20,7 +20,8 @@ struct NetnsInit {
 };
 
 Result<std::shared_ptr<Executor>> OpenPath(const std::string& path, const std::string& operation) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // Without O_NONBLOCK a FIFO would hold the thread until somebody writes to it.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return SystemFailure(operation, path, errno);
   Result<std::shared_ptr<Executor>> executor = Executor::Create(fd);
   close(fd);
