@@ -45,7 +45,7 @@ class CallbackStream final : public EventStream, public std::enable_shared_from_
 
   bool Post(std::function<Napi::Value(Napi::Env)> build) override {
     const std::lock_guard lock(mutex_);
-    if (closed_) return false;
+    if (closed_ || last_) return false;
     const bool room = queue_.size() < limit_;
     if (room) {
       queue_.push_back(std::move(build));
@@ -58,8 +58,16 @@ class CallbackStream final : public EventStream, public std::enable_shared_from_
 
   void PostOverrun() override {
     const std::lock_guard lock(mutex_);
-    if (closed_) return;
+    if (closed_ || last_) return;
     overrun_ = true;
+    Schedule();
+  }
+
+  void PostLast(std::function<Napi::Value(Napi::Env)> build) override {
+    const std::lock_guard lock(mutex_);
+    if (closed_ || std::exchange(last_, true)) return;
+    if (std::exchange(overrun_, false)) queue_.emplace_back(Overrun);
+    queue_.push_back(std::move(build));
     Schedule();
   }
 
@@ -110,6 +118,7 @@ class CallbackStream final : public EventStream, public std::enable_shared_from_
   const size_t limit_;
   bool scheduled_ = false;
   bool overrun_ = false;
+  bool last_ = false;  // PostLast() was called
   bool closed_ = false;
 };
 

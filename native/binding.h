@@ -117,6 +117,8 @@ class EventStream {
   virtual bool Post(std::function<Napi::Value(Napi::Env)> build) = 0;
   // Delivers { type: 'overrun' } after what is queued: the kernel lost events.
   virtual void PostOverrun() = 0;
+  // The last word, of an end or a failure: never dropped, and after it nothing is taken any more.
+  virtual void PostLast(std::function<Napi::Value(Napi::Env)> build) = 0;
   // No more calls after this; idempotent.
   virtual void Close() = 0;
 };
@@ -129,8 +131,8 @@ struct Watched {
 };
 
 // Opens a subscription on the executor. The promise resolves, once events are being collected, to a
-// function that ends it. The callback gets values of `open`'s making, { type: 'overrun' }, an Error
-// (and then nothing more), and null when the namespace was closed.
+// function that ends it. The callback gets values of `open`'s making and { type: 'overrun' }; last of
+// all an Error, or null when the namespace was closed.
 Napi::Value Subscribe(Napi::Env env, const std::shared_ptr<Executor>& executor, Napi::Function callback,
                       std::function<Result<Watched>(const std::shared_ptr<EventStream>&)> open);
 

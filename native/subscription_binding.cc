@@ -12,7 +12,7 @@ struct Guard {
   Guard& operator=(const Guard&) = delete;
   ~Guard() {
     if (established) {
-      stream->Post([](Napi::Env env) { return env.Null(); });
+      stream->PostLast([](Napi::Env env) { return env.Null(); });
     } else {
       stream->Close();
     }
@@ -27,7 +27,7 @@ void Serve(Executor* executor, const Watched& watched, EventStream& stream) {
     if (read.value()) stream.PostOverrun();
     return;
   }
-  stream.Post([failure = std::move(read.failure())](Napi::Env env) { return MakeError(env, failure); });
+  stream.PostLast([failure = std::move(read.failure())](Napi::Env env) { return MakeError(env, failure); });
   executor->Unwatch(watched.fd);
 }
 
