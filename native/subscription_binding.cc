@@ -37,6 +37,8 @@ Napi::Value Subscribe(Napi::Env env, const std::shared_ptr<Executor>& executor, 
                       std::function<Result<Watched>(const std::shared_ptr<EventStream>&)> open) {
   const std::shared_ptr<EventStream> stream = EventStream::Create(env, callback);
   auto guard = std::make_shared<Guard>(stream);
+  // A watch that failed has closed its descriptor, whose number may belong to another watch by now.
+  const std::weak_ptr<Guard> watched_still = guard;
   // The thread runs this only while the executor lives, so a plain pointer is enough.
   Executor* thread = executor.get();
   std::function<Result<int>()> work = [guard = std::move(guard), open = std::move(open), thread]() -> Result<int> {
@@ -48,16 +50,18 @@ Napi::Value Subscribe(Napi::Env env, const std::shared_ptr<Executor>& executor, 
                   [thread, guard, watched = std::move(opened.value())]() { Serve(thread, watched, *guard->stream); });
     return fd;
   };
-  return RunAsync<int>(env, executor, std::move(work),
-                       [stream, executor](Napi::Env convert_env, int& fd) -> Napi::Value {
-                         const auto end = [stream, executor, fd, ended = false](const Napi::CallbackInfo&) mutable {
-                           if (std::exchange(ended, true)) return;
-                           stream->Close();
-                           Executor* raw = executor.get();
-                           executor->Submit([raw, fd]() { raw->Unwatch(fd); });
-                         };
-                         return Napi::Function::New(convert_env, end, "unsubscribe");
-                       });
+  return RunAsync<int>(
+      env, executor, std::move(work), [stream, executor, watched_still](Napi::Env convert_env, int& fd) -> Napi::Value {
+        const auto end = [stream, executor, watched_still, fd, ended = false](const Napi::CallbackInfo&) mutable {
+          if (std::exchange(ended, true)) return;
+          stream->Close();
+          Executor* raw = executor.get();
+          executor->Submit([raw, watched_still, fd]() {
+            if (!watched_still.expired()) raw->Unwatch(fd);
+          });
+        };
+        return Napi::Function::New(convert_env, end, "unsubscribe");
+      });
 }
 
 }  // namespace ravel

@@ -1,9 +1,11 @@
 /** How subscriptions end, and what they must not take with them. */
 import assert from 'node:assert/strict';
+import { closeSync, openSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { suite, test } from 'node:test';
 import { Arp } from '../../src/native/arp.ts';
 import { KernelError } from '../../src/native/errors.ts';
+import { Links } from '../../src/native/links.ts';
 import { Netns } from '../../src/native/netns.ts';
 import { ip } from './tools.ts';
 
@@ -43,5 +45,32 @@ suite('subscriptions', () => {
       for await (const event of watch) assert.ok('type' in event || event.senderAddress.startsWith('10.9.'));
     };
     await assert.rejects(reading(), down);
+  });
+
+  test('a watch that failed does not end another that has its descriptor number now', async () => {
+    await using netns = await Netns.create();
+    await ip(netns, 'link', 'add', 'near', 'type', 'veth', 'peer', 'name', 'far');
+    await ip(netns, 'link', 'set', 'near', 'up');
+    await ip(netns, 'link', 'set', 'far', 'up');
+    await using links = await Links.open({ netns });
+    await using arp = await Arp.open({ netns });
+    const failing = arp.watch('near');
+    await failing.started;
+    // The next socket gets the lowest number that is free: leave none below that of the watch.
+    const others = Array.from({ length: 16 }, () => openSync('/dev/null', 'r'));
+    const failed = assert.rejects(failing.next(), down);
+    downWithoutTheEventLoop(netns, 'near');
+    block(200);
+    // The failure waits for the event loop; its descriptor is closed and this subscription takes the number.
+    const watch = links.watch(['link']);
+    await watch.started;
+    await failed;
+    // Calls on the namespace run in order: the failed watch has been taken off by the end of this one.
+    await links.links();
+    await links.apply([{ op: 'setLink', name: 'far', mtu: 1400 }]);
+    const event = await watch.next();
+    assert.ok(event.done !== true && event.value.type === 'link', JSON.stringify(event));
+    await watch.return();
+    for (const descriptor of others) closeSync(descriptor);
   });
 });
