@@ -109,7 +109,7 @@ bool Decompiler::Address(Statement* out) {
     out->inverted = compare->operation == NFT_CMP_NEQ;
     out->address = compare->data;
     out->address.resize(row.length);
-    size_t bits = load.length * 8;
+    size_t bits = size_t{load.length} * 8;
     if (bitwise != nullptr) {
       for (bits = 0; bits < bitwise->data.size() * 8 && (bitwise->data[bits / 8] & 0x80 >> bits % 8) != 0;) ++bits;
     }

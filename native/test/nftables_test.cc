@@ -274,6 +274,19 @@ TEST(nftables_acknowledged_messages_of_a_refused_transaction_are_no_success) {
   CHECK(outcome.value().refusal->operation == 1 && outcome.value().refusal->message == "again");
 }
 
+TEST(nftables_first_refusal_is_the_cause_of_the_others) {
+  FakeKernel kernel;
+  const auto client = OpenClient(kernel);
+  REQUIRE(client != nullptr);
+  ProgramBuilder program;
+  for (int i = 0; i < 3; ++i) program.Operation(OperationCode::kAddTable, "t" + std::to_string(i));
+  kernel.Raw(FakeKernel::Ack(4, EEXIST));
+  kernel.Raw(FakeKernel::Ack(5, ENOENT));
+  const auto outcome = client->Commit(program.bytes(), std::nullopt, true);
+  REQUIRE(outcome.ok() && outcome.value().refusal);
+  CHECK(outcome.value().refusal->operation == 1 && outcome.value().refusal->error == EEXIST);
+}
+
 TEST(nftables_wrong_generation_ends_the_transaction_without_a_fence) {
   FakeKernel kernel;
   const auto client = OpenClient(kernel);

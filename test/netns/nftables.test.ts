@@ -152,7 +152,7 @@ test('rules are inserted, replaced and deleted by handle', async () => {
 });
 
 const ADDRESSES4 = ['192.0.2.1', '10.96.0.10', '255.255.255.255', '0.0.0.1'];
-const ADDRESSES6 = ['2001:db8::1', 'fd00:1:2:3::4', 'ff02::1', '::ffff:0:1'];
+const ADDRESSES6 = ['2001:db8::1', 'fd00:1:2:3::4', 'ff02::1', '::ffff:192.0.2.1'];
 
 /** Rules of one table; every statement may stand anywhere but the last ones. */
 function rulesOf(family: TableId['family']): fc.Arbitrary<Statement[]> {
