@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The program: arguments in, exit code out. */
+import './heap.ts';
 import { hideBin } from 'yargs/helpers';
 import { commands } from './commands.ts';
 import { runCommandLine } from './command-line.ts';
