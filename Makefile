@@ -76,9 +76,14 @@ fmt: deps ## format everything
 	@$(SCRIPT) node_modules/prettier/bin/prettier.cjs --log-level=warn --write .
 	@find native test -name '*.cc' -o -name '*.h' | xargs -r clang-format -i
 
+.PHONY: fuzz
+fuzz: deps ## fuzz the netlink readers for SECONDS (60) each; needs clang
+	@scripts/fuzz-native $(SECONDS)
+
 .PHONY: docs
 docs: deps ## write docs/native.md and the README's examples and figures from their sources
 	@$(SCRIPT) scripts/generate-native-docs.ts
+	@$(SCRIPT) scripts/command-docs.ts
 	@$(SCRIPT) scripts/readme.ts
 
 .PHONY: vm vm-run
