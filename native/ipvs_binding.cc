@@ -272,6 +272,7 @@ class IpvsHandle : public Napi::ObjectWrap<IpvsHandle> {
   // (bytes, count, names, first): `first` is the place of the block in its batch.
   Napi::Value Apply(const Napi::CallbackInfo& info) {
     auto block = BlockOf(info);
+    if (!block) return info.Env().Undefined();
     const size_t first = info.Length() > 3 && info[3].IsNumber() ? info[3].As<Napi::Number>().Uint32Value() : 0;
     return Run<std::vector<MessageError>>(
         info, "ipvs.apply", [block, first](Client& client) { return client.Apply(*block, first); }, ErrorsValue);
@@ -290,7 +291,11 @@ class IpvsHandle : public Napi::ObjectWrap<IpvsHandle> {
   // The service is row 0 of a block.
   Napi::Value Destinations(const Napi::CallbackInfo& info) {
     auto block = BlockOf(info);
-    if (block && block->count() != 1) ThrowType(info.Env(), "expected one row");
+    if (!block) return info.Env().Undefined();
+    if (block->count() != 1) {
+      ThrowType(info.Env(), "expected one row");
+      return info.Env().Undefined();
+    }
     return Run<ipvs::SnapshotBlock>(
         info, "ipvs.destinations", [block](Client& client) { return Columns(client.Destinations(block->service(0))); },
         SnapshotValue);
@@ -301,11 +306,12 @@ class IpvsHandle : public Napi::ObjectWrap<IpvsHandle> {
     std::optional<ipvs::ServiceRecord> service;
     if (info.Length() > 0) {
       auto block = BlockOf(info);
-      if (block && block->count() == 1) {
-        service = block->service(0);
-      } else if (block) {
+      if (!block) return info.Env().Undefined();
+      if (block->count() != 1) {
         ThrowType(info.Env(), "expected one row");
+        return info.Env().Undefined();
       }
+      service = block->service(0);
     }
     return Run<Done>(
         info, "ipvs.zero", [service](Client& client) { return client.Zero(service); }, Undefined);
