@@ -22,7 +22,10 @@ test('imports that point from the program to the kernel are allowed', () => {
 });
 
 test('imports that point back are refused, with what is allowed', () => {
-  assert.match(problem('model/address.ts', '../sources/file.ts') ?? '', /src\/model may not import src\/sources\/file; it may import native\/address-bytes$/);
+  assert.match(
+    problem('model/address.ts', '../sources/file.ts') ?? '',
+    /src\/model may not import src\/sources\/file; it may import native\/address-bytes$/,
+  );
   assert.match(problem('native/ipvs.ts', '../model/cluster.ts') ?? '', /src\/native may not import/);
   assert.match(problem('desired/director.ts', '../native/ipvs.ts') ?? '', /it may import model, native\/\*-types/);
   assert.match(problem('drivers/ipvs.ts', '../desired/director.ts') ?? '', /src\/drivers may not import/);
