@@ -11,7 +11,7 @@ export class Witness {
     this.#namespace = namespace;
     this.#monitors = [
       new LabProcess(namespace, `nft-monitor-${namespace.name}`, ['stdbuf', '-oL', 'nft', 'monitor']),
-      new LabProcess(namespace, `ip-monitor-${namespace.name}`, ['stdbuf', '-oL', 'ip', 'monitor', 'link', 'address', 'route']),
+      new LabProcess(namespace, `ip-monitor-${namespace.name}`, ['stdbuf', '-oL', 'ip', '-o', 'monitor', 'link', 'address', 'route']),
     ];
   }
 
