@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -16,7 +17,6 @@
 #include <future>
 #include <map>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "netlink.h"
@@ -42,6 +42,12 @@ Failure EnterFailure(const char* operation, const char* call, int error) {
   return failure;
 }
 
+void* RunBody(void* raw) {
+  const std::unique_ptr<std::function<void()>> body(static_cast<std::function<void()>*>(raw));
+  (*body)();
+  return nullptr;
+}
+
 }  // namespace
 
 struct Executor::State {
@@ -49,7 +55,8 @@ struct Executor::State {
   std::deque<std::function<void()>> jobs;
   bool refusing = false;  // no job is taken any more
   bool stopping = false;  // the thread ends after the running job
-  std::thread thread;
+  pthread_t thread{};
+  bool started = false;  // the thread is neither joined nor detached
   int wake_fd = -1;
   int namespace_fd = -1;
   std::map<int, std::shared_ptr<std::function<void()>>> watched;  // only the thread touches it
@@ -124,7 +131,7 @@ Result<std::shared_ptr<Executor>> Executor::Start(std::function<Result<Done>()> 
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  state->thread = std::thread([state, &entered, enter = std::move(enter)]() {
+  auto body = std::make_unique<std::function<void()>>([state, &entered, enter = std::move(enter)]() {
     Result<Done> result = enter();
     if (result.ok()) {
       // /proc/self would name the main thread's namespace.
@@ -135,7 +142,16 @@ Result<std::shared_ptr<Executor>> Executor::Start(std::function<Result<Done>()> 
     entered.set_value(std::move(result));
     if (ok) state->Run();
   });
+  // std::thread would end the process where there is no room for another thread.
+  const int error = pthread_create(&state->thread, nullptr, RunBody, body.get());
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (error != 0) {
+    Failure failure = SystemFailure("netns.open", "thread", error);
+    failure.message = "cannot start a thread";
+    return failure;
+  }
+  static_cast<void>(body.release());  // the thread's own now
+  state->started = true;
   Result<Done> result = entered.get_future().get();
   if (!result.ok()) return std::move(result.failure());
   return self;
@@ -189,12 +205,12 @@ void Executor::Stop() {
     dropped.swap(state_->jobs);
   }
   dropped.clear();  // before the join: whoever waits for a dropped job need not wait for the running one
-  if (!state_->thread.joinable()) return;
+  if (!std::exchange(state_->started, false)) return;
   state_->Wake();
-  if (state_->thread.get_id() == std::this_thread::get_id()) {
-    state_->thread.detach();  // the last owner let go inside a job; the thread's copy of the state ends with it
+  if (pthread_equal(state_->thread, pthread_self()) != 0) {
+    pthread_detach(state_->thread);  // the last owner let go inside a job; the thread's copy of the state ends with it
   } else {
-    state_->thread.join();
+    pthread_join(state_->thread, nullptr);
   }
 }
 

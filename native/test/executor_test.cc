@@ -1,6 +1,7 @@
 #include "../executor.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -155,6 +156,23 @@ TEST(a_created_namespace_is_another_one_and_can_be_entered) {
   auto entered = Executor::Create(created.value()->namespace_fd());
   REQUIRE(entered.ok());
   CHECK(NamespaceOf(entered.value()->namespace_fd()) == inside);
+}
+
+TEST(a_thread_that_cannot_be_started_is_a_failure) {
+  pthread_attr_t before;
+  REQUIRE(pthread_getattr_default_np(&before) == 0);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  // More stack than there are addresses.
+  REQUIRE(pthread_attr_setstacksize(&attributes, size_t{1} << 47) == 0);
+  REQUIRE(pthread_setattr_default_np(&attributes) == 0);
+  auto executor = Executor::Create(-1);
+  CHECK(pthread_setattr_default_np(&before) == 0);
+  pthread_attr_destroy(&attributes);
+  pthread_attr_destroy(&before);
+  REQUIRE(!executor.ok());
+  CHECK(executor.failure().error == EAGAIN);
+  CHECK(Executor::Create(-1).ok());
 }
 
 }  // namespace
