@@ -1,7 +1,7 @@
 import { setImmediate as yieldToEventLoop } from 'node:timers/promises';
 import { addon } from './addon.ts';
 import { canonicalAddress } from './address-bytes.ts';
-import { KernelError } from './errors.ts';
+import { ClosedError, KernelError } from './errors.ts';
 import { OperationColumns, cutSnapshot } from './ipvs-blocks.ts';
 import type { SnapshotBlock } from './ipvs-blocks.ts';
 import { checkDaemon, checkRole, checkTimeouts, isArray } from './ipvs-checks.ts';
@@ -271,8 +271,17 @@ export class Ipvs implements IpvsPort {
 
   /** Closes the socket after the calls made before. Later calls reject with ClosedError. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= this.#call(() => this.#handle.close());
+    this.#closing ??= this.#close();
     return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#call(() => this.#handle.close());
+    } catch (error) {
+      // The namespace went first, and the socket with it.
+      if (!(error instanceof ClosedError)) throw error;
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,5 +1,5 @@
 import { addon } from './addon.ts';
-import { KernelError, UnsupportedError } from './errors.ts';
+import { ClosedError, KernelError, UnsupportedError } from './errors.ts';
 import { EventIterator } from './event-iterator.ts';
 import { checkedOpenOptions, netnsHandle, type NetnsHandle, type OpenOptions } from './netns.ts';
 import { decodeTables, decodeTableState, type NativeTable, type NativeTableState } from './nftables-decode.ts';
@@ -182,7 +182,12 @@ export class Nftables implements NftablesPort {
   /** Ends the watches and closes the socket after the calls made before; later calls reject with ClosedError. Idempotent. */
   async close(): Promise<void> {
     for (const watch of [...this.#watches]) watch.end();
-    await this.#inTurn(() => this.#handle.close());
+    try {
+      await this.#inTurn(() => this.#handle.close());
+    } catch (error) {
+      // The namespace went first, and the socket with it.
+      if (!(error instanceof ClosedError)) throw error;
+    }
   }
 
   [Symbol.asyncDispose](): Promise<void> {
