@@ -162,7 +162,11 @@ export function* writeElements(
   yield* writeComments(writer, elements, path);
 }
 
-function column<Column extends ArrayLike<number>>(value: Column | undefined, length: number, path: string): Column {
+interface TypedArray extends ArrayLike<number>, ArrayBufferView {}
+
+/** `like`: an array of the kind expected, whose bytes the addon takes as they are. */
+function column<Column extends TypedArray>(value: Column | undefined, like: new () => Column, length: number, path: string): Column {
+  if (value !== undefined && !(value instanceof like)) throw new TypeError(`${path}: expected ${like.name}, got ${show(value)}`);
   if (value === undefined || value.length !== length) {
     throw new RangeError(`${path}: expected ${length} entries, got ${value === undefined ? 'none' : value.length}`);
   }
@@ -177,12 +181,12 @@ export function writeElementBatch(writer: ProgramWriter, set: SetSpec, batch: El
   const { count } = batch;
   if (!Number.isInteger(count) || count < 0) throw new RangeError(`${path}.count: expected a count, got ${show(count)}`);
   writer.u32(count);
-  writer.copy(column(batch.keys, count * columnWidth(set.key), `${path}.keys`));
+  writer.copy(column(batch.keys, Uint8Array, count * columnWidth(set.key), `${path}.keys`));
   if (keyOnly) return;
   if (set.value === 'verdict') {
     const chains = batch.chains ?? [];
-    writer.copy(bytesOf(column(batch.verdict, count, `${path}.verdict`)));
-    writer.copy(bytesOf(column(batch.chain, count, `${path}.chain`)));
+    writer.copy(bytesOf(column(batch.verdict, Int32Array, count, `${path}.verdict`)));
+    writer.copy(bytesOf(column(batch.chain, Uint16Array, count, `${path}.chain`)));
     if (chains.length >= NO_CHAIN) throw new RangeError(`${path}.chains: more than ${NO_CHAIN - 1}`);
     writer.u16(chains.length);
     for (const [index, chain] of chains.entries()) {
@@ -190,13 +194,13 @@ export function writeElementBatch(writer: ProgramWriter, set: SetSpec, batch: El
       writer.string(chain);
     }
   } else if (set.value !== undefined) {
-    writer.copy(column(batch.values, count * columnWidth(set.value), `${path}.values`));
+    writer.copy(column(batch.values, Uint8Array, count * columnWidth(set.value), `${path}.values`));
   }
   // Index 0 is "none", so its text does not travel.
   const comments = batch.comments?.slice(1) ?? [];
   writer.u8(comments.length > 0 ? 1 : 0);
   if (comments.length === 0) return;
-  writer.copy(bytesOf(column(batch.comment, count, `${path}.comment`)));
+  writer.copy(bytesOf(column(batch.comment, Uint32Array, count, `${path}.comment`)));
   writer.u32(comments.length);
   for (const [index, comment] of comments.entries()) {
     checkComment(comment, `${path}.comments[${index + 1}]`);

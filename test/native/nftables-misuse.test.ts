@@ -138,6 +138,26 @@ test('a chain index outside the batch is refused, not read', async () => {
   await assert.rejects(nftables.commit([{ op: 'addElementBatch', table: TABLE, set: SET, batch }]), { name: 'ProtocolError' });
 });
 
+test('a column of another kind is refused at its path: its bytes would be read as other rows', async () => {
+  await using netns = await Netns.create();
+  await using nftables = await Nftables.open({ netns });
+  const set = { name: 'm', key: ['ipv4_addr'], value: 'verdict' } as const;
+  const good = { count: 1, keys: new Uint8Array(4), verdict: new Int32Array(1), chain: new Uint16Array([65535]) };
+  await nftables.commit([
+    { op: 'addTable', table: TABLE },
+    { op: 'addSet', table: TABLE, set },
+    { op: 'addElementBatch', table: TABLE, set, batch: good },
+  ]);
+  for (const wrong of [{ keys: new Uint32Array(4) }, { verdict: new Float64Array(1) }, { verdict: [1] }, { chain: new Uint32Array(1) }]) {
+    const batch = { ...good, ...wrong } as unknown as typeof good;
+    const path = `operations[0].batch.${Object.keys(wrong).join('')}: expected `;
+    await assert.rejects(nftables.commit([{ op: 'addElementBatch', table: TABLE, set, batch }]), (error) => {
+      assert.ok(error instanceof TypeError && error.message.startsWith(path), String(error));
+      return true;
+    });
+  }
+});
+
 test("the addon's own methods refuse wrong arguments and wrong receivers", async () => {
   await using netns = await Netns.create();
   const exports = addon() as unknown as Methods;
