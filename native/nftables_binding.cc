@@ -39,7 +39,7 @@ struct Watch {
   // Without a stop() before it the namespace was closed: the reader must learn that nothing more comes.
   ~Watch() {
     if (!stream) return;
-    stream->Post([](Napi::Env env) -> Napi::Value {
+    stream->PostLast([](Napi::Env env) -> Napi::Value {
       Napi::Object event = Napi::Object::New(env);
       event.Set("type", "closed");
       return event;

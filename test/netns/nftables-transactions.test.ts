@@ -169,6 +169,27 @@ test('calls keep their order when a large one gives way to others', async () => 
   assert.ok(turns > 2, `the event loop turned ${turns} times`);
 });
 
+test('calls made in one turn of the event loop stay in order, however long the first is encoded', async () => {
+  await using netns = await Netns.create();
+  await using nftables = await Nftables.open({ netns });
+  await nftables.commit(skeleton());
+  const set = (name: string): SetSpec => ({ ...ADDRESSES, name });
+  const filled = (name: string): NftOperation[] => [
+    { op: 'createSet', table: TABLE, set: set(name) },
+    { op: 'addElements', table: TABLE, set: set(name), elements: addresses(0, 30_000) },
+  ];
+  const [, , , columns] = await Promise.all([
+    nftables.commit(filled('first')),
+    nftables.commit([{ op: 'deleteSet', table: TABLE, set: set('first') }]),
+    nftables.commit(filled('second')),
+    nftables.elements(TABLE, 'second'),
+    nftables.commit([{ op: 'deleteSet', table: TABLE, set: set('second') }]),
+  ]);
+  assert.equal(columns.count, 30_000);
+  const names = (await nftables.list(TABLE)).sets.map(({ name }) => name);
+  assert.ok(!names.includes('first') && !names.includes('second'), names.join());
+});
+
 test('foreign tables survive everything that is done to ours', async () => {
   await using netns = await Netns.create();
   await using nftables = await Nftables.open({ netns });
