@@ -138,7 +138,12 @@ Result<TableState> Client::ListOnce(const Table& table, const std::string& subje
   MessageWriter get = Get(NFT_MSG_GETTABLE, table.family);
   get.String(NFTA_TABLE_NAME, table.name);
   get.End();
-  auto done = socket_->Request(get, operation, subject);
+  auto done = socket_->Request(get, operation, subject, [&](const MessageView& reply) -> Result<Done> {
+    const auto listed = ReadTable(reply);
+    if (!listed) return Malformed(operation, subject);
+    state.dormant = listed->dormant;
+    return Done{};
+  });
 
   // Older kernels ignore the filter in one dump or another, so the table is compared again.
   const auto dump = [&](uint8_t message, auto read, auto& out) {

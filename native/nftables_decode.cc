@@ -64,10 +64,12 @@ bool ReadHook(std::span<const uint8_t> data, Chain* chain) {
 std::optional<Table> ReadTable(const MessageView& message) {
   Table table;
   table.family = FamilyOf(message);
+  bool ok = true;
   const bool read = EachAttribute(message, [&](const AttributeView& a) {
     if (a.type == NFTA_TABLE_NAME) table.name = a.String();
+    if (a.type == NFTA_TABLE_FLAGS) table.dormant = (a.U32Be(&ok) & NFT_TABLE_F_DORMANT) != 0;
   });
-  return read && !table.name.empty() ? std::optional(table) : std::nullopt;
+  return read && ok && !table.name.empty() ? std::optional(table) : std::nullopt;
 }
 
 std::optional<Chain> ReadChain(const MessageView& message) {
@@ -78,6 +80,7 @@ std::optional<Chain> ReadChain(const MessageView& message) {
     if (a.type == NFTA_CHAIN_HANDLE) chain.handle = a.U64Be(&ok);
     if (a.type == NFTA_CHAIN_TYPE) chain.type = a.String();
     if (a.type == NFTA_CHAIN_HOOK) ok = ReadHook(a.data, &chain) && ok;
+    if (a.type == NFTA_CHAIN_POLICY) chain.drops = a.U32Be(&ok) == NF_DROP;
   });
   return read && ok && !chain.name.empty() ? std::optional(chain) : std::nullopt;
 }

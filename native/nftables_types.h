@@ -127,6 +127,7 @@ struct Chain {
   std::string type;
   uint32_t hook = 0;
   int32_t priority = 0;
+  bool drops = false;  // base chains: policy NF_DROP instead of NF_ACCEPT
 };
 
 struct Rule {
@@ -148,9 +149,11 @@ struct ListedSet {
 struct Table {
   uint8_t family = 0;  // NFPROTO_*
   std::string name;
+  bool dormant = false;  // NFT_TABLE_F_DORMANT: none of its chains sees a packet
 };
 
 struct TableState {
+  bool dormant = false;
   std::vector<Chain> chains;
   std::vector<Rule> rules;
   std::vector<ListedSet> sets;

@@ -56,6 +56,7 @@ Napi::Value ChainValue(Napi::Env env, const Chain& chain) {
     object.Set("type", chain.type);
     object.Set("hook", chain.hook);
     object.Set("priority", chain.priority);
+    object.Set("drops", chain.drops);
   }
   return object;
 }
@@ -94,6 +95,7 @@ Napi::Value TablesValue(Napi::Env env, std::vector<Table>& tables) { return Arra
 
 Napi::Value TableStateValue(Napi::Env env, TableState& state) {
   Napi::Object object = Napi::Object::New(env);
+  object.Set("dormant", state.dormant);
   object.Set("chains", ArrayOf(env, state.chains, ChainValue));
   object.Set("rules", ArrayOf(env, state.rules, RuleValue));
   object.Set("sets", ArrayOf(env, state.sets, SetValue));

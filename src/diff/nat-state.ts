@@ -197,7 +197,12 @@ export function natState(table: TableState | undefined, elements: ReadonlyMap<st
   const state = new NatState();
   if (table === undefined) return state;
   state.exists = true;
-  for (const { name, hook } of table.chains) state.chains.set(name, { hook, rules: [] });
+  // Both are switched off with one command, and then everything looks right and nothing works.
+  if (table.dormant) state.incompatible.push('the table is dormant');
+  for (const { name, hook, policy } of table.chains) {
+    state.chains.set(name, { hook, rules: [] });
+    if (policy === 'drop') state.incompatible.push(`chain ${name} drops what no rule matches`);
+  }
   for (const rule of table.rules) state.chains.get(rule.chain)?.rules.push({ statements: rule.statements, comment: rule.comment });
   const readable = readableSets(table);
   for (const set of table.sets) {

@@ -1,9 +1,9 @@
 /** What the addon lists (native/nftables_values_binding.cc) as the objects of nftables-types.ts. */
 import { formatAddressBytes } from './address-bytes.ts';
 import type {
-  Chain,
   ChainHook,
   KeyPart,
+  ListedChain,
   ListedRule,
   ListedSet,
   NftFamily,
@@ -25,6 +25,7 @@ interface NativeChain {
   readonly type?: string;
   readonly hook?: number;
   readonly priority?: number;
+  readonly drops?: boolean;
 }
 
 interface NativeStatement {
@@ -59,6 +60,7 @@ interface NativeSet {
 }
 
 export interface NativeTableState {
+  readonly dormant: boolean;
   readonly chains: readonly NativeChain[];
   readonly rules: readonly NativeRule[];
   readonly sets: readonly NativeSet[];
@@ -73,11 +75,12 @@ export function decodeTables(tables: readonly NativeTable[]): TableId[] {
   });
 }
 
-function decodeChain({ name, handle, type, hook, priority }: NativeChain): Chain & { readonly handle: bigint } {
+function decodeChain({ name, handle, type, hook, priority, drops }: NativeChain): ListedChain {
   const word = hook === undefined ? undefined : HOOKS[hook];
   // An inet chain may hook ingress; a chain is still a base chain then, which a hook of ours never equals.
   if (type === undefined || priority === undefined) return { name, handle };
-  return { name, handle, hook: { type: type as ChainHook['type'], hook: word ?? ('ingress' as ChainHook['hook']), priority } };
+  const at: ChainHook = { type: type as ChainHook['type'], hook: word ?? ('ingress' as ChainHook['hook']), priority };
+  return { name, handle, hook: at, ...(drops === true ? { policy: 'drop' } : {}) };
 }
 
 function decodeStatement(native: NativeStatement): Statement | undefined {
@@ -128,5 +131,6 @@ function decodeSet(native: NativeSet): ListedSet {
 }
 
 export function decodeTableState(native: NativeTableState): TableState {
-  return { chains: native.chains.map(decodeChain), rules: native.rules.map(decodeRule), sets: native.sets.map(decodeSet) };
+  const { dormant, chains, rules, sets } = native;
+  return { dormant, chains: chains.map(decodeChain), rules: rules.map(decodeRule), sets: sets.map(decodeSet) };
 }

@@ -151,8 +151,16 @@ export interface ListedSet extends SetSpec {
   readonly known: boolean;
 }
 
+export interface ListedChain extends Chain {
+  readonly handle: bigint;
+  /** On chains with a hook: packets that no rule decides are dropped. Absent: accepted, as on chains that are made here. */
+  readonly policy?: 'drop';
+}
+
 export interface TableState {
-  readonly chains: readonly (Chain & { readonly handle: bigint })[];
+  /** `flags dormant`: none of its chains sees a packet. */
+  readonly dormant: boolean;
+  readonly chains: readonly ListedChain[];
   readonly rules: readonly ListedRule[];
   readonly sets: readonly ListedSet[];
 }

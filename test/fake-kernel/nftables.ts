@@ -77,6 +77,7 @@ export class FakeNftables implements NftablesPort {
     return this.#reading('nftables.list', tableText(id), () => {
       const table = this.#existing('nftables.list', id);
       return {
+        dormant: false,
         chains: [...table.chains.values()].map(({ chain, handle }) => ({ ...chain, handle })),
         rules: [...table.chains.values()].flatMap(({ rules }) =>
           rules.map(({ handle, rule }) => ({ chain: rule.chain, handle, comment: rule.comment, statements: rule.statements })),

@@ -184,6 +184,24 @@ test('what others delete comes back within a second', async () => {
   }
 });
 
+test('a table made dormant and a chain made to drop are differences, and are put right', async () => {
+  const agent = await new RunningAgent().ready();
+  try {
+    const whole = nft('list', 'table', 'ip', 'ravel');
+    for (const change of [
+      ['chain', 'ip', 'ravel', 'prerouting', '{ policy drop; }'],
+      ['add', 'table', 'ip', 'ravel', '{ flags dormant; }'],
+    ]) {
+      nft(...change);
+      await until(`undone: ${change.join(' ')}`, () => nft('list', 'table', 'ip', 'ravel') === whole);
+    }
+  } finally {
+    await agent.end('SIGKILL');
+  }
+  nft('add', 'table', 'ip', 'ravel', '{ flags dormant; }');
+  assert.equal(command('plan', ...flags).code, 2, 'seen without the event, too');
+});
+
 test('kill -9 and a new start: nothing is written', async () => {
   const first = await new RunningAgent().ready();
   await first.end('SIGKILL');
