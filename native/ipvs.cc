@@ -14,8 +14,6 @@ namespace {
 
 // Below sk_sndbuf as it is by default (net.core.wmem_default, 212,992), so that no privilege is needed.
 constexpr size_t kChunkBytes = 192 << 10;
-// Longest message we make: a service and a destination with every attribute.
-constexpr size_t kLongestMessage = 512;
 // A dump of fewer destinations fits one datagram (netlink_dump() starts with 4 KiB), which the kernel
 // fills without letting go of its lock: nothing can be repeated.
 constexpr size_t kOneDatagram = 8;
@@ -80,9 +78,7 @@ Result<std::unique_ptr<Client>> Client::Open(int timeout_ms, int receive_buffer)
   if (!socket.ok()) return std::move(socket.failure());
   auto family_id = ResolveGenericFamily(*socket.value(), IPVS_GENL_NAME, "modprobe ip_vs");
   if (!family_id.ok()) return std::move(family_id.failure());
-  std::unique_ptr<Client> client(new Client(std::move(socket.value()), family_id.value()));
-  client->writer_.bytes().reserve(kChunkBytes);
-  return client;
+  return std::unique_ptr<Client>(new Client(std::move(socket.value()), family_id.value()));
 }
 
 Result<InfoRecord> Client::Info() {
@@ -111,27 +107,14 @@ Result<Done> Client::SetTimeouts(const TimeoutRecord& timeouts) {
   return socket_->Request(writer_, "ipvs.setTimeouts", "timeouts");
 }
 
-Result<std::vector<MessageError>> Client::Apply(const OperationBlock& block, size_t first) {
-  std::vector<MessageError> errors;
-  OperationEncoder encoder(&writer_, family_id_, &block);
-  size_t row = 0;
-  while (row < block.count()) {
-    const size_t from = row;
-    writer_.Clear();
-    while (row < block.count() && writer_.size() + kLongestMessage <= kChunkBytes) {
-      encoder.Encode(row++);
-    }
-    auto chunk = socket_->Batch(writer_, "ipvs.apply", kChunkBytes);
-    if (!chunk.ok()) {
-      Failure failure = std::move(chunk.failure());
-      failure.index = static_cast<int64_t>(first + from) + std::max<int64_t>(failure.index, 0);
-      return failure;
-    }
-    for (MessageError& error : chunk.value()) {
-      error.index += first + from;
-      errors.push_back(std::move(error));
-    }
+Result<std::vector<MessageError>> Client::Apply(MessageWriter& operations, size_t first) {
+  if (operations.count() == 0) return std::vector<MessageError>();
+  auto errors = socket_->Batch(operations, "ipvs.apply", kChunkBytes);
+  if (!errors.ok()) {
+    errors.failure().index = static_cast<int64_t>(first) + std::max<int64_t>(errors.failure().index, 0);
+    return errors;
   }
+  for (MessageError& error : errors.value()) error.index += first;
   return errors;
 }
 

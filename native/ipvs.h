@@ -22,10 +22,10 @@ class Client {
   // Values of 0 stay as they are.
   Result<Done> SetTimeouts(const TimeoutRecord& timeouts);
 
-  // Carries out a block in order. Not atomic: refused operations are returned, in order, and the
+  // Sends encoded operations in order. Not atomic: refused operations are returned, in order, and the
   // others took effect. A Failure means that the transport broke; its index is the first operation
-  // whose outcome is unknown. Indexes count from `first`, the place of the block in its batch.
-  Result<std::vector<MessageError>> Apply(const OperationBlock& block, size_t first);
+  // whose outcome is unknown. Indexes count from `first`, the place of the first one in its batch.
+  Result<std::vector<MessageError>> Apply(MessageWriter& operations, size_t first);
 
   // Services, then the destinations of each, one dump after another: the kernel runs one dump per
   // socket at a time (EBUSY otherwise). An entry that a foreign writer's change made the kernel
@@ -42,6 +42,8 @@ class Client {
   Result<std::vector<DaemonRecord>> Daemons();
   Result<Done> StartDaemon(const DaemonRecord& daemon);
   Result<Done> StopDaemon(const DaemonRecord& daemon);
+
+  [[nodiscard]] uint16_t family_id() const { return family_id_; }
 
  private:
   Client(std::unique_ptr<NetlinkSocket> socket, uint16_t family_id)

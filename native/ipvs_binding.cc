@@ -3,6 +3,8 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,11 +17,38 @@ namespace {
 
 using ipvs::Client;
 
+// A new destination of an IPv4 service.
+constexpr size_t kTypicalMessage = 140;
+
 constexpr napi_type_tag kIpvsTag{0x1d7b0c52f38e4a96, 0xb4c1e69a70d25f83};
 
-// The client is made, used and dropped on the executor's thread only.
+// What a handle has on the executor's thread, where alone it is touched (but for the family's id).
 struct Session {
   std::unique_ptr<Client> client;
+  uint16_t family_id = 0;
+  // Of the operations staged since the last apply().
+  std::vector<MessageError> errors;
+  std::optional<Failure> failure;
+
+  // After a broken transport nothing more of the same batch is sent.
+  void Send(MessageWriter& operations, size_t first) {
+    if (failure.has_value()) return;
+    auto refused = client->Apply(operations, first);
+    if (!refused.ok()) {
+      failure = std::move(refused.failure());
+    } else {
+      errors.insert(errors.end(), std::make_move_iterator(refused.value().begin()),
+                    std::make_move_iterator(refused.value().end()));
+    }
+  }
+
+  Result<std::vector<MessageError>> Outcome() {
+    auto all = std::exchange(errors, {});
+    if (!failure.has_value()) return all;
+    Failure broken = std::move(*failure);
+    failure.reset();
+    return broken;
+  }
 };
 
 struct IpvsInit {
@@ -42,13 +71,14 @@ uint32_t NumberAt(const Napi::Object& object, const char* name) {
   return value.IsNumber() ? value.As<Napi::Number>().Uint32Value() : 0;
 }
 
-// A block of operations from arguments (bytes: ArrayBuffer, count: number, names: string[]).
-// Null with a JavaScript exception pending when they are not that.
-std::shared_ptr<ipvs::OperationBlock> BlockOf(const Napi::CallbackInfo& info) {
+// A block of operations from arguments (bytes: ArrayBuffer, count: number, names: string[]): a view of
+// the buffer, so not for longer than the call. Nothing, with a JavaScript exception pending, when the
+// arguments are not that.
+std::optional<ipvs::OperationBlock> BlockOf(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (info.Length() < 3 || !info[0].IsArrayBuffer() || !info[1].IsNumber() || !info[2].IsArray()) {
     ThrowType(env, "expected (bytes: ArrayBuffer, count: number, names: string[])");
-    return nullptr;
+    return std::nullopt;
   }
   std::vector<std::string> names;
   const auto array = info[2].As<Napi::Array>();
@@ -56,7 +86,7 @@ std::shared_ptr<ipvs::OperationBlock> BlockOf(const Napi::CallbackInfo& info) {
     const Napi::Value name = array.Get(i);
     if (!name.IsString()) {
       if (!env.IsExceptionPending()) ThrowType(env, "names: expected strings");
-      return nullptr;
+      return std::nullopt;
     }
     names.push_back(name.As<Napi::String>().Utf8Value());
   }
@@ -65,9 +95,20 @@ std::shared_ptr<ipvs::OperationBlock> BlockOf(const Napi::CallbackInfo& info) {
                                             info[1].As<Napi::Number>().Uint32Value(), std::move(names));
   if (!block.ok()) {
     ThrowFailure(env, block.failure());
-    return nullptr;
+    return std::nullopt;
   }
-  return std::make_shared<ipvs::OperationBlock>(std::move(block.value()));
+  return std::move(block.value());
+}
+
+// The one service that row 0 of a block names; nothing, with an exception pending, when it is not one row.
+std::optional<ipvs::ServiceRecord> ServiceOf(const Napi::CallbackInfo& info) {
+  const auto block = BlockOf(info);
+  if (!block.has_value()) return std::nullopt;
+  if (block->count() != 1) {
+    ThrowType(info.Env(), "expected one row");
+    return std::nullopt;
+  }
+  return block->service(0);
 }
 
 // Hands the bytes to JavaScript without a copy; with one where the engine forbids foreign memory.
@@ -197,6 +238,7 @@ class IpvsHandle : public Napi::ObjectWrap<IpvsHandle> {
                            InstanceMethod("info", &IpvsHandle::Info),
                            InstanceMethod("timeouts", &IpvsHandle::Timeouts),
                            InstanceMethod("setTimeouts", &IpvsHandle::SetTimeouts),
+                           InstanceMethod("stage", &IpvsHandle::Stage),
                            InstanceMethod("apply", &IpvsHandle::Apply),
                            InstanceMethod("snapshot", &IpvsHandle::Snapshot),
                            InstanceMethod("destinations", &IpvsHandle::Destinations),
@@ -269,13 +311,49 @@ class IpvsHandle : public Napi::ObjectWrap<IpvsHandle> {
         info, "ipvs.setTimeouts", [timeouts](Client& client) { return client.SetTimeouts(timeouts); }, Undefined);
   }
 
-  // (bytes, count, names, first): `first` is the place of the block in its batch.
+  // Encodes on the JavaScript thread (50 ns an operation), straight from JavaScript's memory, so that
+  // the executor has nothing to do but send. Null with an exception pending.
+  std::shared_ptr<MessageWriter> Encode(const Napi::CallbackInfo& info, const char* operation) {
+    if (!init_.session) {
+      ThrowClosed(info.Env(), operation);
+      return nullptr;
+    }
+    const auto block = BlockOf(info);
+    if (!block.has_value()) return nullptr;
+    auto writer = std::make_shared<MessageWriter>();
+    writer->bytes().reserve(block->count() * kTypicalMessage);
+    ipvs::OperationEncoder encoder(writer.get(), init_.session->family_id, &*block);
+    for (size_t row = 0; row < block->count(); row++) encoder.Encode(row);
+    return writer;
+  }
+
+  // `first`: the place of the block's first operation in its batch.
+  static size_t FirstOf(const Napi::CallbackInfo& info) {
+    return info.Length() > 3 && info[3].IsNumber() ? info[3].As<Napi::Number>().Uint32Value() : 0;
+  }
+
+  // (bytes, count, names, first): sent in its turn; what comes of it is in the answer of the next
+  // apply(). No answer of its own: each would wake the event loop and take the thread from the kernel.
+  Napi::Value Stage(const Napi::CallbackInfo& info) {
+    const auto writer = Encode(info, "ipvs.apply");
+    if (writer) {
+      init_.executor->Submit(
+          [session = init_.session, writer, first = FirstOf(info)] { session->Send(*writer, first); });
+    }
+    return info.Env().Undefined();
+  }
+
+  // (bytes, count, names, first): the last block of a batch; answers for all that were staged before it.
   Napi::Value Apply(const Napi::CallbackInfo& info) {
-    auto block = BlockOf(info);
-    if (!block) return info.Env().Undefined();
-    const size_t first = info.Length() > 3 && info[3].IsNumber() ? info[3].As<Napi::Number>().Uint32Value() : 0;
-    return Run<std::vector<MessageError>>(
-        info, "ipvs.apply", [block, first](Client& client) { return client.Apply(*block, first); }, ErrorsValue);
+    const auto writer = Encode(info, "ipvs.apply");
+    if (!writer) return info.Env().Undefined();
+    return RunAsync<std::vector<MessageError>>(
+        info.Env(), init_.executor,
+        [session = init_.session, writer, first = FirstOf(info)]() -> Result<std::vector<MessageError>> {
+          session->Send(*writer, first);
+          return session->Outcome();
+        },
+        ErrorsValue);
   }
 
   static Result<ipvs::SnapshotBlock> Columns(Result<ipvs::Table> table) {
@@ -288,31 +366,17 @@ class IpvsHandle : public Napi::ObjectWrap<IpvsHandle> {
         info, "ipvs.snapshot", [](Client& client) { return Columns(client.Snapshot()); }, SnapshotValue);
   }
 
-  // The service is row 0 of a block.
   Napi::Value Destinations(const Napi::CallbackInfo& info) {
-    auto block = BlockOf(info);
-    if (!block) return info.Env().Undefined();
-    if (block->count() != 1) {
-      ThrowType(info.Env(), "expected one row");
-      return info.Env().Undefined();
-    }
+    const auto service = ServiceOf(info);
     return Run<ipvs::SnapshotBlock>(
-        info, "ipvs.destinations", [block](Client& client) { return Columns(client.Destinations(block->service(0))); },
+        info, "ipvs.destinations", [service](Client& client) { return Columns(client.Destinations(*service)); },
         SnapshotValue);
   }
 
   // Without arguments: everything.
   Napi::Value Zero(const Napi::CallbackInfo& info) {
     std::optional<ipvs::ServiceRecord> service;
-    if (info.Length() > 0) {
-      auto block = BlockOf(info);
-      if (!block) return info.Env().Undefined();
-      if (block->count() != 1) {
-        ThrowType(info.Env(), "expected one row");
-        return info.Env().Undefined();
-      }
-      service = block->service(0);
-    }
+    if (info.Length() > 0) service = ServiceOf(info);
     return Run<Done>(
         info, "ipvs.zero", [service](Client& client) { return client.Zero(service); }, Undefined);
   }
@@ -374,7 +438,10 @@ Napi::Value Open(const Napi::CallbackInfo& info) {
       [timeout_ms, receive_buffer]() -> Result<std::shared_ptr<Session>> {
         auto client = Client::Open(timeout_ms, receive_buffer);
         if (!client.ok()) return std::move(client.failure());
-        return std::make_shared<Session>(Session{std::move(client.value())});
+        auto session = std::make_shared<Session>();
+        session->client = std::move(client.value());
+        session->family_id = session->client->family_id();
+        return session;
       },
       [executor](Napi::Env convert_env, std::shared_ptr<Session>& session) -> Napi::Value {
         return IpvsHandle::New(convert_env, {executor, session});

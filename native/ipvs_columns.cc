@@ -66,7 +66,7 @@ Result<OperationBlock> OperationBlock::Create(std::span<const uint8_t> bytes, si
     if (name.size() >= kNameSize) return BadBlock("name \"" + name + "\" has more than 15 bytes");
   }
   OperationBlock block;
-  block.bytes_.assign(bytes.begin(), bytes.end());
+  block.bytes_ = bytes;
   block.count_ = count;
   block.names_ = std::move(names);
   const auto known = [](uint8_t version) { return version == 4 || version == 6; };

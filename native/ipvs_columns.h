@@ -25,12 +25,12 @@ enum class Operation : uint8_t {
 };
 inline constexpr uint8_t kOperationCount = 6;
 
-// Operations in columns. Owns its bytes: JavaScript may do what it likes with its own.
+// Operations in columns: a view of JavaScript's bytes, to be used up within the call that gave them.
 class OperationBlock {
  public:
   static constexpr size_t kBytesPerRow = 7 * 4 + 6 * 2 + 7 + 2 * 16;
 
-  // Copies `bytes` (kBytesPerRow * count). kProtocol for a wrong size, an operation or a family that
+  // `bytes` are kBytesPerRow * count. kProtocol for a wrong size, an operation or a family that
   // does not exist, a service row that comes later, a name index past `names` or a name of kNameSize
   // bytes or more.
   static Result<OperationBlock> Create(std::span<const uint8_t> bytes, size_t count, std::vector<std::string> names);
@@ -75,7 +75,7 @@ class OperationBlock {
     return value;
   }
 
-  std::vector<uint8_t> bytes_;
+  std::span<const uint8_t> bytes_;
   size_t count_ = 0;
   std::vector<std::string> names_;
 };

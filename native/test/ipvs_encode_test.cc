@@ -40,7 +40,8 @@ std::string Sent(const std::vector<uint8_t>& bytes) {
 }
 
 std::string SentFor(const OperationRow& row) {
-  auto block = ipvs::OperationBlock::Create(BlockBytes({row}), 1, {"", "wrr", "sip", "mh"});
+  const std::vector<uint8_t> bytes = BlockBytes({row});
+  auto block = ipvs::OperationBlock::Create(bytes, 1, {"", "wrr", "sip", "mh"});
   if (!block.ok()) return block.failure().message;
   MessageWriter writer;
   ipvs::OperationEncoder(&writer, kIpvsFamily, &block.value()).Encode(0);
@@ -195,7 +196,8 @@ TEST(IpvsEncodesRowsOfOneServiceAlike) {
     for (const auto& second : kinds) rows.insert(rows.end(), {first, second});
   }
   const std::vector<std::string> names{"", "wrr"};
-  auto block = ipvs::OperationBlock::Create(BlockBytes(rows), rows.size(), names);
+  const std::vector<uint8_t> bytes = BlockBytes(rows);
+  auto block = ipvs::OperationBlock::Create(bytes, rows.size(), names);
   REQUIRE(block.ok());
   MessageWriter writer;
   ipvs::OperationEncoder encoder(&writer, kIpvsFamily, &block.value());
@@ -217,7 +219,8 @@ TEST(IpvsEncodesRowsThatPointToTheirService) {
     rows[i].address = Address({203, 0, 113, 1});
     rows[i].family = 0;
   }
-  auto block = ipvs::OperationBlock::Create(BlockBytes(rows), rows.size(), {"", "wrr"});
+  const std::vector<uint8_t> bytes = BlockBytes(rows);
+  auto block = ipvs::OperationBlock::Create(bytes, rows.size(), {"", "wrr"});
   REQUIRE(block.ok());
   MessageWriter writer;
   ipvs::OperationEncoder encoder(&writer, kIpvsFamily, &block.value());
@@ -236,7 +239,8 @@ TEST(IpvsEncodesRowsThatPointToTheirService) {
 TEST(IpvsBlockRefusesWhatItCannotHold) {
   const std::vector<std::string> names{"", "wrr"};
   const auto refused = [&](const OperationRow& row) {
-    auto block = ipvs::OperationBlock::Create(BlockBytes({row}), 1, names);
+    const std::vector<uint8_t> one = BlockBytes({row});
+    auto block = ipvs::OperationBlock::Create(one, 1, names);
     return !block.ok() && block.failure().kind == FailureKind::kProtocol;
   };
   CHECK(!refused(Tcp(Operation::kAddDestination)));
