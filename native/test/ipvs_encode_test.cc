@@ -14,7 +14,7 @@ std::string Hex(std::span<const uint8_t> bytes) {
   std::string text;
   for (const uint8_t byte : bytes) {
     char two[3];
-    std::snprintf(two, sizeof(two), "%02x", byte);
+    (void)std::snprintf(two, sizeof(two), "%02x", byte);
     text += two;
   }
   return text;

@@ -15,7 +15,14 @@ import { FakeKernel } from './kernel.ts';
 
 export const defaultOptions = {
   ...{ nodeName: 'n1', interface: 'eth0', vipInterface: 'ravel0', sourceFile: 'none', stateDirectory: '/nowhere' },
-  ...{ auditMilliseconds: 60_000, handoverMilliseconds: 0, arpRefreshMilliseconds: 60_000, arpFramesPerSecond: 2000, weightOverride: false, ignoreCordon: true },
+  ...{
+    auditMilliseconds: 60_000,
+    handoverMilliseconds: 0,
+    arpRefreshMilliseconds: 60_000,
+    arpFramesPerSecond: 2000,
+    weightOverride: false,
+    ignoreCordon: true,
+  },
   ...{ guard: { share: 0.5, count: 10, confirmed: false }, masquerade: { enabled: false }, ipvsSysctls: new Map<string, string>() },
 } satisfies Omit<AgentOptions, 'mode'>;
 
