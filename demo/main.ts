@@ -69,6 +69,7 @@ try {
     `${total.failed} of ${total.ok + total.failed}, slowest ${total.slowestMs} ms`,
     total.failed === 0,
   );
+  figure('failed requests while pods come and go, agents die and restart', total.failed, `of ${total.ok + total.failed}`);
 
   report.chapter('Cleanup', '`ravel-agent cleanup` removes exactly what is ours and puts the settings back.');
   await chapters.cleanup(scene, before);
