@@ -36,12 +36,18 @@ constexpr size_t LongestNest(const std::array<Row, N>& rows) {
   return size;
 }
 
-// The attributes of one nest, put together on the stack and appended in one piece.
-class Nest {
+// One command, put together on the stack and appended in one piece: a batch has thousands.
+class Command {
  public:
-  void Put(uint16_t type, const void* data, size_t size) {
-    const nlattr header{static_cast<uint16_t>(NLA_HDRLEN + size), type};
-    std::memcpy(bytes_.data() + used_, &header, sizeof(header));
+  Command(uint16_t family_id, uint8_t command, uint16_t flags) {
+    const nlmsghdr header{0, family_id, static_cast<uint16_t>(NLM_F_REQUEST | flags), 0, 0};
+    const genlmsghdr generic{.cmd = command, .version = IPVS_GENL_VERSION, .reserved = 0};
+    std::memcpy(bytes_.data(), &header, sizeof(header));
+    std::memcpy(bytes_.data() + NLMSG_HDRLEN, &generic, sizeof(generic));
+  }
+
+  [[gnu::always_inline]] void Put(uint16_t type, const void* data, size_t size) {
+    PutHeader(used_, type, NLA_HDRLEN + size);
     std::memcpy(bytes_.data() + used_ + NLA_HDRLEN, data, size);
     used_ += NLA_HDRLEN + NLA_ALIGN(size);
   }
@@ -49,12 +55,28 @@ class Nest {
   void PutNumber(uint16_t type, T value) {
     Put(type, &value, sizeof(value));
   }
-  [[nodiscard]] std::span<const uint8_t> bytes() const { return {bytes_.data(), used_}; }
+  size_t BeginNest() {
+    const size_t nest = used_;
+    used_ += NLA_HDRLEN;
+    return nest;
+  }
+  void EndNest(size_t nest, uint16_t type) { PutHeader(nest, type | NLA_F_NESTED, used_ - nest); }
+
+  [[nodiscard]] std::span<const uint8_t> Finish() {
+    const auto length = static_cast<uint32_t>(used_);
+    std::memcpy(bytes_.data() + offsetof(nlmsghdr, nlmsg_len), &length, sizeof(length));
+    return {bytes_.data(), used_};
+  }
 
  private:
-  static constexpr size_t kSize = std::max(LongestNest(kServiceRows), LongestNest(kDestinationRows));
-  std::array<uint8_t, kSize> bytes_{};  // zero, so that padding is
-  size_t used_ = 0;
+  void PutHeader(size_t at, uint16_t type, size_t length) {
+    const nlattr header{static_cast<uint16_t>(length), type};
+    std::memcpy(bytes_.data() + at, &header, sizeof(header));
+  }
+
+  static constexpr size_t kHeaders = NLMSG_HDRLEN + GENL_HDRLEN + 2 * NLA_HDRLEN;
+  std::array<uint8_t, kHeaders + LongestNest(kServiceRows) + LongestNest(kDestinationRows)> bytes_{};
+  size_t used_ = NLMSG_HDRLEN + GENL_HDRLEN;
 };
 
 template <Use kUse>
@@ -85,42 +107,38 @@ bool Wanted(const DestinationRecord& destination, Extent extent) {
 }
 
 template <const auto& kRows, size_t kIndex, typename Record>
-void EncodeRow(Nest* nest, const Record& record, Extent extent) {
+[[gnu::always_inline]] inline void EncodeRow(Command* command, const Record& record, Extent extent) {
   constexpr Row kRow = kRows[kIndex];
   if constexpr (kRow.use != Use::kReport) {
     if (!Wanted<kRow.use>(record, extent)) return;
     const auto* field = reinterpret_cast<const uint8_t*>(&record) + kRow.offset;
     if constexpr (kRow.wire == Wire::kU8) {
-      nest->PutNumber(kRow.attribute, *field);
+      command->PutNumber(kRow.attribute, *field);
     } else if constexpr (kRow.wire == Wire::kU16) {
-      nest->PutNumber(kRow.attribute, Field<uint16_t>(field));
+      command->PutNumber(kRow.attribute, Field<uint16_t>(field));
     } else if constexpr (kRow.wire == Wire::kU16Be) {
-      nest->PutNumber(kRow.attribute, htobe16(Field<uint16_t>(field)));
+      command->PutNumber(kRow.attribute, htobe16(Field<uint16_t>(field)));
     } else if constexpr (kRow.wire == Wire::kU32) {
-      nest->PutNumber(kRow.attribute, Field<uint32_t>(field));
+      command->PutNumber(kRow.attribute, Field<uint32_t>(field));
     } else if constexpr (kRow.wire == Wire::kAddress) {
-      nest->Put(kRow.attribute, field, 16);
+      command->Put(kRow.attribute, field, 16);
     } else if constexpr (kRow.wire == Wire::kFlags) {
-      nest->Put(kRow.attribute, field, sizeof(ip_vs_flags));
+      command->Put(kRow.attribute, field, sizeof(ip_vs_flags));
     } else {
       static_assert(kRow.wire == Wire::kName);
       // With its NUL; a record's name always has one.
-      nest->Put(kRow.attribute, field, strnlen(reinterpret_cast<const char*>(field), kNameSize - 1) + 1);
+      command->Put(kRow.attribute, field, strnlen(reinterpret_cast<const char*>(field), kNameSize - 1) + 1);
     }
   }
 }
 
 // Row after row at compile time: what is left is the stores that a hand-written encoder would have.
 template <const auto& kRows, typename Record>
-Nest NestFor(const Record& record, Extent extent) {
-  Nest nest;
-  [&]<size_t... kIndex>(std::index_sequence<kIndex...>) { (EncodeRow<kRows, kIndex>(&nest, record, extent), ...); }
+void PutNest(Command* command, uint16_t type, const Record& record, Extent extent) {
+  const size_t nest = command->BeginNest();
+  [&]<size_t... kIndex>(std::index_sequence<kIndex...>) { (EncodeRow<kRows, kIndex>(command, record, extent), ...); }
   (std::make_index_sequence<kRows.size()>());
-  return nest;
-}
-
-void Append(MessageWriter* writer, uint16_t attribute, std::span<const uint8_t> nest) {
-  writer->Bytes(attribute | NLA_F_NESTED, nest);
+  command->EndNest(nest, type);
 }
 
 void Begin(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags) {
@@ -271,9 +289,9 @@ void EncodeCommand(MessageWriter* writer, uint16_t family_id, uint8_t command, u
 
 void EncodeService(MessageWriter* writer, uint16_t family_id, uint8_t command, uint16_t flags,
                    const ServiceRecord& service, Extent extent) {
-  Begin(writer, family_id, command, flags);
-  Append(writer, IPVS_CMD_ATTR_SERVICE, NestFor<kServiceRows>(service, extent).bytes());
-  writer->End();
+  Command message(family_id, command, flags);
+  PutNest<kServiceRows>(&message, IPVS_CMD_ATTR_SERVICE, service, extent);
+  writer->Whole(message.Finish());
 }
 
 void OperationEncoder::Encode(size_t row) {
@@ -294,15 +312,15 @@ void OperationEncoder::Encode(size_t row) {
 }
 
 void OperationEncoder::EncodeDestinationOperation(size_t row, uint8_t command, Extent extent) {
-  Begin(writer_, family_id_, command, 0);
-  if (identity_.empty() || block_->service_row(row) != identity_row_) {
-    identity_row_ = block_->service_row(row);
-    const Nest nest = NestFor<kServiceRows>(block_->service(row), Extent::kIdentity);
-    identity_.assign(nest.bytes().begin(), nest.bytes().end());
+  if (!have_service_ || block_->service_row(row) != service_row_) {
+    have_service_ = true;
+    service_row_ = block_->service_row(row);
+    service_ = block_->service(row);
   }
-  Append(writer_, IPVS_CMD_ATTR_SERVICE, identity_);
-  Append(writer_, IPVS_CMD_ATTR_DEST, NestFor<kDestinationRows>(block_->destination(row), extent).bytes());
-  writer_->End();
+  Command message(family_id_, command, 0);
+  PutNest<kServiceRows>(&message, IPVS_CMD_ATTR_SERVICE, service_, Extent::kIdentity);
+  PutNest<kDestinationRows>(&message, IPVS_CMD_ATTR_DEST, block_->destination(row), extent);
+  writer_->Whole(message.Finish());
 }
 
 void EncodeTimeouts(MessageWriter* writer, uint16_t family_id, const TimeoutRecord& timeouts) {

@@ -32,10 +32,10 @@ class OperationEncoder {
   MessageWriter* writer_;
   uint16_t family_id_;
   const OperationBlock* block_;
-  // What names the service of service row `identity_row_`: plans list the destinations of one service one
-  // after another, and its attributes need not be made again for each.
-  std::vector<uint8_t> identity_;
-  uint32_t identity_row_ = 0;
+  // The service of the last destination: plans list the destinations of one service one after another.
+  bool have_service_ = false;
+  uint32_t service_row_ = 0;
+  ServiceRecord service_;
 };
 
 // IPVS_CMD_SET_CONFIG; a value of 0 leaves the kernel's as it is (ip_vs_set_timeout).

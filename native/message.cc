@@ -32,6 +32,11 @@ void MessageWriter::End() {
   std::memcpy(bytes_.data() + starts_.back() + offsetof(nlmsghdr, nlmsg_len), &length, sizeof(length));
 }
 
+void MessageWriter::Whole(std::span<const uint8_t> message) {
+  starts_.push_back(bytes_.size());
+  Raw(message.data(), message.size());
+}
+
 void MessageWriter::U16Be(uint16_t type, uint16_t value) { U16(type, htobe16(value)); }
 void MessageWriter::U32Be(uint16_t type, uint32_t value) { U32(type, htobe32(value)); }
 void MessageWriter::U64Be(uint16_t type, uint64_t value) { U64(type, htobe64(value)); }

@@ -26,6 +26,8 @@ class MessageWriter {
     Raw(&value, sizeof(value));
   }
   void End();
+  // Appends one whole message that was put together elsewhere, its header with the length included.
+  void Whole(std::span<const uint8_t> message);
 
   void U8(uint16_t type, uint8_t value) { Attribute(type, &value, sizeof(value)); }
   void U16(uint16_t type, uint16_t value) { Attribute(type, &value, sizeof(value)); }
