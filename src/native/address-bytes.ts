@@ -20,27 +20,24 @@ function hexDigit(code: number): number {
 
 /** Dotted quad in text[start..] to out[offset..offset+3]; false when it is anything else. */
 function parseIpv4(text: string, start: number, out: Uint8Array, offset: number): boolean {
-  let octet = 0;
-  let digits = 0;
-  let field = 0;
+  // -1 before the first digit of a field.
+  let octet = -1;
+  let at = offset;
   for (let i = start; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === DOT) {
-      if (digits === 0 || field === 3) return false;
-      out[offset + field++] = octet;
-      octet = 0;
-      digits = 0;
-      continue;
+    const digit = text.charCodeAt(i) - ZERO;
+    if (digit >= 0 && digit <= 9) {
+      // A leading zero is octal to some C libraries (inet_aton) and decimal to others: refused.
+      if (octet === 0) return false;
+      octet = octet < 0 ? digit : octet * 10 + digit;
+      if (octet > 255) return false;
+    } else {
+      if (digit !== DOT - ZERO || octet < 0 || at === offset + 3) return false;
+      out[at++] = octet;
+      octet = -1;
     }
-    const digit = code - ZERO;
-    // A leading zero is octal to some C libraries (inet_aton) and decimal to others: refused.
-    if (digit < 0 || digit > 9 || (digits > 0 && octet === 0)) return false;
-    octet = octet * 10 + digit;
-    digits++;
-    if (octet > 255) return false;
   }
-  if (field !== 3 || digits === 0) return false;
-  out[offset + 3] = octet;
+  if (at !== offset + 3 || octet < 0) return false;
+  out[at] = octet;
   return true;
 }
 

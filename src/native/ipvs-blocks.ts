@@ -4,7 +4,7 @@
  * native/ipvs_columns.{h,cc} cut the same blocks in the same order.
  */
 import { writeAddress } from './address-bytes.ts';
-import { FORWARDING_NUMBER, PROTOCOL_NUMBER, TUNNEL_NUMBER } from './ipvs-constants.ts';
+import { PROTOCOL_NUMBER, TUNNEL_NUMBER } from './ipvs-constants.ts';
 import { checkDestinationId, checkDestinationSpec, checkServiceId, checkServiceSpec, refuseAddress } from './ipvs-checks.ts';
 import { STATISTICS_STRIDE, serviceFlags, tunnelFlags } from './ipvs-columns.ts';
 import type { DestinationId, DestinationSpec, IpvsOperation, IpvsSnapshot, ServiceId, ServiceSpec } from './ipvs-types.ts';
@@ -82,14 +82,12 @@ export function cutSnapshot(block: SnapshotBlock): IpvsSnapshot {
 }
 
 /** enum class Operation of native/ipvs_columns.h. */
-const OPERATION_NUMBER: Readonly<Record<IpvsOperation['op'], number>> = {
-  addService: 0,
-  setService: 1,
-  deleteService: 2,
-  addDestination: 3,
-  setDestination: 4,
-  deleteDestination: 5,
-};
+const ADD_SERVICE = 0;
+const SET_SERVICE = 1;
+const DELETE_SERVICE = 2;
+const ADD_DESTINATION = 3;
+const SET_DESTINATION = 4;
+const DELETE_DESTINATION = 5;
 
 /** OperationBlock::kBytesPerRow. */
 const BYTES_PER_ROW = 7 * 4 + 6 * 2 + 7 + 2 * 16;
@@ -160,25 +158,29 @@ export class OperationColumns {
 
   /** Fills row `row`; `path` begins the error's field name and is asked for only then. */
   put(row: number, operation: IpvsOperation, path: () => string): void {
-    const number = OPERATION_NUMBER[operation.op] as number | undefined;
-    if (number === undefined) throw new TypeError(`${path()}.op: not an operation: ${JSON.stringify(operation.op)}`);
-    this.#operation[row] = number;
     this.putService(row, operation.service, path);
     // By name, not by what is there: a missing destination is to be refused.
     switch (operation.op) {
-      case 'addService':
-      case 'setService':
-        this.#putServiceSpec(row, operation.spec, path);
-        return;
-      case 'deleteService':
-        return;
       case 'addDestination':
       case 'setDestination':
         this.#putDestination(row, operation.destination, path);
         this.#putDestinationSpec(row, operation.spec, path);
+        this.#operation[row] = operation.op === 'addDestination' ? ADD_DESTINATION : SET_DESTINATION;
         return;
       case 'deleteDestination':
         this.#putDestination(row, operation.destination, path);
+        this.#operation[row] = DELETE_DESTINATION;
+        return;
+      case 'addService':
+      case 'setService':
+        this.#putServiceSpec(row, operation.spec, path);
+        this.#operation[row] = operation.op === 'addService' ? ADD_SERVICE : SET_SERVICE;
+        return;
+      case 'deleteService':
+        this.#operation[row] = DELETE_SERVICE;
+        return;
+      default:
+        throw new TypeError(`${path()}.op: not an operation: ${JSON.stringify((operation as { op: unknown }).op)}`);
     }
   }
 
@@ -224,11 +226,11 @@ export class OperationColumns {
   }
 
   #putDestinationSpec(row: number, spec: DestinationSpec, path: () => string): void {
-    checkDestinationSpec(spec, path);
-    this.#forward[row] = FORWARDING_NUMBER[spec.forward];
+    this.#forward[row] = checkDestinationSpec(spec, path);
     this.#weight[row] = spec.weight;
-    this.#upper[row] = spec.upperThreshold ?? 0;
-    this.#lower[row] = spec.lowerThreshold ?? 0;
+    // The columns begin as zeros.
+    if (spec.upperThreshold !== undefined) this.#upper[row] = spec.upperThreshold;
+    if (spec.lowerThreshold !== undefined) this.#lower[row] = spec.lowerThreshold;
     if (spec.tunnel === undefined) return;
     this.#tunnelType[row] = TUNNEL_NUMBER[spec.tunnel.type];
     this.#tunnelPort[row] = spec.tunnel.port ?? 0;

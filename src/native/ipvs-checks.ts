@@ -123,18 +123,37 @@ function checkTunnel(tunnel: NonNullable<DestinationSpec['tunnel']>, path: Path)
   }
 }
 
-export function checkDestinationSpec(spec: DestinationSpec, path: Path): void {
+/** -1 for what is no forwarding method. */
+function forwardingNumber(forward: unknown): number {
+  switch (forward) {
+    case 'direct':
+      return FORWARDING_NUMBER.direct;
+    case 'tunnel':
+      return FORWARDING_NUMBER.tunnel;
+    case 'masquerade':
+      return FORWARDING_NUMBER.masquerade;
+    case 'local':
+      return FORWARDING_NUMBER.local;
+    default:
+      return -1;
+  }
+}
+
+/** Returns the number of the forwarding method, IP_VS_CONN_F_*. */
+export function checkDestinationSpec(spec: DestinationSpec, path: Path): number {
   if (!isObject(spec)) refuseObject(spec, `${path()}.spec`);
-  if (!isOneOf(spec.forward, FORWARDING_NUMBER)) refuseOneOf(spec.forward, FORWARDING_NUMBER, `${path()}.spec.forward`);
+  const forward = forwardingNumber(spec.forward);
+  if (forward < 0) refuseOneOf(spec.forward, FORWARDING_NUMBER, `${path()}.spec.forward`);
   // ipvsadm(8): "valid values of weight are 0 through to 65535". Schedulers multiply it by connections.
   if (!within(spec.weight, 0, 65535)) refuseInteger(spec.weight, 0, 65535, `${path()}.spec.weight`);
   // Which of the two is wrong is not ours to say: lower above upper is the kernel's ERANGE (ip_vs_add_dest).
-  const { upperThreshold: upper = 0, lowerThreshold: lower = 0 } = spec;
-  if (!within(upper, 0, 0xffffffff)) refuseInteger(upper, 0, 0xffffffff, `${path()}.spec.upperThreshold`);
-  if (!within(lower, 0, 0xffffffff)) refuseInteger(lower, 0, 0xffffffff, `${path()}.spec.lowerThreshold`);
-  if (spec.tunnel === undefined) return;
+  const { upperThreshold: upper, lowerThreshold: lower, tunnel } = spec;
+  if (upper !== undefined && !within(upper, 0, 0xffffffff)) refuseInteger(upper, 0, 0xffffffff, `${path()}.spec.upperThreshold`);
+  if (lower !== undefined && !within(lower, 0, 0xffffffff)) refuseInteger(lower, 0, 0xffffffff, `${path()}.spec.lowerThreshold`);
+  if (tunnel === undefined) return forward;
   if (spec.forward !== 'tunnel') throw new TypeError(`${path()}.spec.tunnel: only with forward "tunnel", not ${show(spec.forward)}`);
-  checkTunnel(spec.tunnel, path);
+  checkTunnel(tunnel, path);
+  return forward;
 }
 
 /** INT_MAX / HZ for the largest HZ (ip_vs_set_timeout). */
