@@ -19,7 +19,8 @@ import type { BenchRow } from './row.ts';
 const SERVICES = 1000;
 const DESTINATIONS = 10;
 const OPERATIONS = SERVICES * (DESTINATIONS + 1);
-const ROUNDS = 7;
+/** The first is ours cold (nothing compiled yet) and reported apart. */
+const ROUNDS = 10;
 /** ipvsadm takes seconds a round: fewer of them. */
 const TOOL_ROUNDS = 3;
 /** Operations run as a process each; the figure is scaled from these. */
@@ -157,7 +158,9 @@ export async function runIpvsBench(): Promise<BenchRow[]> {
   try {
     const times = await measureRounds(compileBareLoop(folder), lines);
     const single = await processPerOperation(lines);
-    const ours = perSecond(OPERATIONS, median(times.ours));
+    const [cold = Number.NaN, ...warm] = times.ours;
+    const ours = perSecond(OPERATIONS, median(warm));
+    const bare = perSecond(OPERATIONS, median(times.bare));
     const against = (peer: string, peerValue: number, goal: string, least: number): BenchRow => {
       const ratio = round(ours / peerValue);
       return {
@@ -177,7 +180,17 @@ export async function runIpvsBench(): Promise<BenchRow[]> {
       `ipvs: ms per run: ${JSON.stringify(times, (_, value: unknown) => (typeof value === 'number' ? round(value, 0) : value))}\n`,
     );
     return [
-      against('bare C loop, same messages, 192 KiB sends', perSecond(OPERATIONS, median(times.bare)), '>= 0.9 x', 0.9),
+      against('bare C loop, same messages, 192 KiB sends', bare, '>= 0.9 x', 0.9),
+      {
+        name: 'IPVS programming, the same as the first call of a process',
+        value: perSecond(OPERATIONS, cold),
+        unit: 'operations/s',
+        peer: 'bare C loop',
+        peerValue: bare,
+        ratio: round(perSecond(OPERATIONS, cold) / bare),
+        goal: 'reported',
+        met: true,
+      },
       against('ipvsadm -R from a file', perSecond(OPERATIONS, median(times.restore)), '>= 5 x', 5),
       against(`one ipvsadm process per operation (scaled from ${String(PROCESSES)})`, perSecond(PROCESSES, single), 'reported', 0),
       {
