@@ -19,8 +19,9 @@ import type { BenchRow } from './row.ts';
 const SERVICES = 1000;
 const DESTINATIONS = 10;
 const OPERATIONS = SERVICES * (DESTINATIONS + 1);
-/** The first is ours cold (nothing compiled yet) and reported apart. */
-const ROUNDS = 10;
+const ROUNDS = 18;
+/** Rounds that both sides run before theirs count: V8 compiles hot code after a few calls. The first is reported apart. */
+const WARM_UP = 3;
 /** ipvsadm takes seconds a round: fewer of them. */
 const TOOL_ROUNDS = 3;
 /** Operations run as a process each; the figure is scaled from these. */
@@ -151,16 +152,16 @@ function processPerOperation(lines: readonly string[]): Promise<number> {
 
 const perSecond = (count: number, ms: number): number => round((count * 1000) / ms, 0);
 
-/** Needs root and a kernel with ip_vs; takes about two minutes under emulation. */
+/** Needs root and a kernel with ip_vs; takes two to three minutes under emulation. */
 export async function runIpvsBench(): Promise<BenchRow[]> {
   const folder = mkdtempSync(join(tmpdir(), 'ravel-bench-'));
   const lines = restoreLines();
   try {
     const times = await measureRounds(compileBareLoop(folder), lines);
     const single = await processPerOperation(lines);
-    const [cold = Number.NaN, ...warm] = times.ours;
-    const ours = perSecond(OPERATIONS, median(warm));
-    const bare = perSecond(OPERATIONS, median(times.bare));
+    const [cold = Number.NaN] = times.ours;
+    const ours = perSecond(OPERATIONS, median(times.ours.slice(WARM_UP)));
+    const bare = perSecond(OPERATIONS, median(times.bare.slice(WARM_UP)));
     const against = (peer: string, peerValue: number, goal: string, least: number): BenchRow => {
       const ratio = round(ours / peerValue);
       return {
