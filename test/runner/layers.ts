@@ -68,20 +68,14 @@ function freshResults(layer: string): string {
 }
 
 /** Files of a folder, each in a process of its own, two at a time. */
-function plain(folder: string): (result: LayerResult) => Promise<void> {
+function plain(folder: string, wrapper: readonly string[] = []): (result: LayerResult) => Promise<void> {
   return async (result) => {
     const files = testFiles(folder);
     if (files.length === 0) return;
     const results = freshResults(result.layer);
-    const ended = await execute([process.execPath, ...nodeTestArguments(results, ['--test-concurrency=2']), ...files], false);
+    const ended = await execute([...wrapper, process.execPath, ...nodeTestArguments(results, ['--test-concurrency=2']), ...files], false);
     collect(result, results, ended);
   };
-}
-
-async function native(result: LayerResult): Promise<void> {
-  const core = await execute(['scripts/test-native-core'], false, 5 * 60_000);
-  addNativeOutput(result, core.output, core.status);
-  await plain('test/native')(result);
 }
 
 /** What makes a network namespace for us: root may, and others inside a user namespace of their own. */
@@ -96,6 +90,14 @@ async function unshareCommand(): Promise<string[] | undefined> {
     if (ended?.status === 0) return choice;
   }
   return undefined;
+}
+
+/** The tests of the addon make namespaces themselves, which takes root or a user namespace. */
+async function native(result: LayerResult): Promise<void> {
+  const wrapper = process.getuid?.() === 0 ? [] : ((await unshareCommand()) ?? []);
+  const core = await execute([...wrapper, 'scripts/test-native-core'], false, 5 * 60_000);
+  addNativeOutput(result, core.output, core.status);
+  await plain('test/native', wrapper)(result);
 }
 
 /** Each file in network and mount namespaces of its own. */
