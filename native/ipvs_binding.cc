@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -22,6 +23,39 @@ constexpr size_t kTypicalMessage = 140;
 
 constexpr napi_type_tag kIpvsTag{0x1d7b0c52f38e4a96, 0xb4c1e69a70d25f83};
 
+// Memory of messages that were sent, for those to come. A batch of 10,000 operations takes 1.4 MB;
+// giving that back to the system and faulting it in again costs more than filling it.
+class WriterPool {
+ public:
+  std::shared_ptr<MessageWriter> Take() {
+    auto writer = std::make_shared<MessageWriter>();
+    const std::lock_guard lock(mutex_);
+    if (!buffers_.empty()) {
+      writer->bytes() = std::move(buffers_.back());
+      buffers_.pop_back();
+    }
+    return writer;
+  }
+  void Give(MessageWriter& writer) {
+    std::vector<uint8_t> buffer = std::move(writer.bytes());
+    buffer.clear();
+    const std::lock_guard lock(mutex_);
+    if (buffers_.size() < kBuffers && buffer.capacity() <= kLargest) buffers_.push_back(std::move(buffer));
+  }
+
+ private:
+  static constexpr size_t kBuffers = 8;
+  static constexpr size_t kLargest = 256 << 10;
+  std::mutex mutex_;
+  std::vector<std::vector<uint8_t>> buffers_;
+};
+
+// One for the process: environments come and go. Never destroyed, because threads may outlast main().
+WriterPool& Writers() {
+  static auto* const pool = new WriterPool();
+  return *pool;
+}
+
 // What a handle has on the executor's thread, where alone it is touched (but for the family's id).
 struct Session {
   std::unique_ptr<Client> client;
@@ -33,6 +67,11 @@ struct Session {
   // After a broken transport nothing more of the same batch is sent.
   void Send(MessageWriter& operations, size_t first) {
     if (failure.has_value()) return;
+    SendAll(operations, first);
+    Writers().Give(operations);
+  }
+
+  void SendAll(MessageWriter& operations, size_t first) {
     auto refused = client->Apply(operations, first);
     if (!refused.ok()) {
       failure = std::move(refused.failure());
@@ -320,7 +359,7 @@ class IpvsHandle : public Napi::ObjectWrap<IpvsHandle> {
     }
     const auto block = BlockOf(info);
     if (!block.has_value()) return nullptr;
-    auto writer = std::make_shared<MessageWriter>();
+    auto writer = Writers().Take();
     writer->bytes().reserve(block->count() * kTypicalMessage);
     ipvs::OperationEncoder encoder(writer.get(), init_.session->family_id, &*block);
     for (size_t row = 0; row < block->count(); row++) encoder.Encode(row);

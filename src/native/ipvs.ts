@@ -116,17 +116,15 @@ interface Handed<T> {
   readonly answer: Promise<T>;
 }
 
-/** Operations `first` to `first + count - 1` in columns. */
-function fill(list: readonly IpvsOperation[], first: number, count: number): OperationColumns {
-  const columns = new OperationColumns(count);
+/** Puts operations `first` to `first + columns.count - 1` into columns. */
+function fill(columns: OperationColumns, list: readonly IpvsOperation[], first: number): void {
   let row = 0;
   const path = (): string => `operations[${String(first + row)}]`;
-  for (; row < count; row++) {
+  for (; row < columns.count; row++) {
     const operation = list[first + row];
     if (typeof operation !== 'object' || (operation as unknown) === null) throw new TypeError(`${path()}: expected an object`);
     columns.put(row, operation, path);
   }
-  return columns;
 }
 
 function oneService(id: ServiceId): OperationColumns {
@@ -297,14 +295,20 @@ export class Ipvs implements IpvsPort {
   async #hand(list: readonly IpvsOperation[]): Promise<Handed<ErrorRows>> {
     let first = 0;
     let size = list.length <= SLICE ? SLICE : FIRST_SLICE;
+    let columns = new OperationColumns(Math.min(size, list.length));
     try {
-      for (; list.length - first > size; first += size, size = Math.min(size * 2, FULL_SLICE)) {
-        const slice = fill(list, first, size);
-        this.#handle.stage(slice.bytes, slice.count, slice.names, first);
+      while (list.length - first > size) {
+        fill(columns, list, first);
+        this.#handle.stage(columns.bytes, columns.count, columns.names, first);
+        first += size;
+        size = Math.min(size * 2, FULL_SLICE);
+        const next = Math.min(size, list.length - first);
+        if (next === columns.count) columns.reset();
+        else columns = new OperationColumns(next);
         await yieldToEventLoop();
       }
-      const last = fill(list, first, list.length - first);
-      return { answer: this.#handle.apply(last.bytes, last.count, last.names, first) };
+      fill(columns, list, first);
+      return { answer: this.#handle.apply(columns.bytes, columns.count, columns.names, first) };
     } catch (error) {
       // What was staged has an outcome, which is not the next batch's.
       if (first > 0) await this.#handle.apply(new ArrayBuffer(0), 0, [''], first).catch(() => undefined);

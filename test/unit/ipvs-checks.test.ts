@@ -114,6 +114,25 @@ test('a service id is checked again after a refused one', () => {
   }
 });
 
+test('columns that were reset are as good as new', () => {
+  const used = new OperationColumns(2);
+  const put = (columns: OperationColumns, operations: readonly object[]): void => {
+    operations.forEach((operation, row) => {
+      columns.put(row, operation as IpvsOperation, () => 'x');
+    });
+  };
+  put(used, [
+    addService({ scheduler: 'mh', persistenceSeconds: 60, persistenceEngine: 'sip' }),
+    addDestination({ forward: 'tunnel', upperThreshold: 9, lowerThreshold: 3, tunnel: { type: 'gue', port: 1, checksum: 'plain' } }),
+  ]);
+  used.reset();
+  const fresh = new OperationColumns(2);
+  // The same service object first: a reset block must not point to a row that is gone.
+  for (const columns of [used, fresh]) put(columns, [addDestination({}), ofService({ port: 81 })]);
+  assert.deepEqual(used.names, fresh.names);
+  assert.deepEqual(new Uint8Array(used.bytes), new Uint8Array(fresh.bytes));
+});
+
 test('timeouts', () => {
   checkTimeouts({});
   checkTimeouts({ tcp: 1, tcpFin: 2_147_483 });
