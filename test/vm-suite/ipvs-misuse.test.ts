@@ -145,10 +145,7 @@ test('a refused argument sends nothing, and later calls go on', async () => {
 test('a refused argument far into a large batch names its place and leaves the handle usable', async () => {
   await using netns = await Netns.create();
   await using ipvs = await Ipvs.open({ netns });
-  const many = Array.from(
-    { length: 9000 },
-    (_, i): IpvsOperation => ({ ...addService, service: { ...service, port: i + 1 } }),
-  );
+  const many = Array.from({ length: 9000 }, (_, i): IpvsOperation => ({ ...addService, service: { ...service, port: i + 1 } }));
   many[7777] = { op: 'deleteService', service: { ...service, address: 'x' } };
   await assert.rejects(ipvs.apply(many), { name: 'TypeError', message: /^operations\[7777\]\.service\.address/ });
   const there = new Set(toObjects(await ipvs.snapshot()).map(({ id }) => ('port' in id ? id.port : 0)));
@@ -177,9 +174,7 @@ test('failures of a large batch carry their place in the whole batch', async () 
 test('calls that wait when the namespace closes reject or finish, none hangs', async () => {
   const netns = await Netns.create();
   const ipvs = await Ipvs.open({ netns });
-  await ipvs.apply(
-    Array.from({ length: 500 }, (_, i): IpvsOperation => ({ ...addService, service: { ...service, port: i + 1 } })),
-  );
+  await ipvs.apply(Array.from({ length: 500 }, (_, i): IpvsOperation => ({ ...addService, service: { ...service, port: i + 1 } })));
   const calls = Promise.allSettled([...Array.from({ length: 30 }, () => ipvs.snapshot()), ipvs.apply([addService]), ipvs.close()]);
   await netns.close();
   for (const settled of await calls)
