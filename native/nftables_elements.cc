@@ -114,6 +114,7 @@ ColumnBuilder::ColumnBuilder(uint32_t key_length, uint32_t value_length, bool ve
 void ColumnBuilder::Clear() {
   columns_ = {};
   chain_index_.clear();
+  seen_.clear();
   columns_.key_length = Padded(key_length_);
   columns_.value_length = Padded(value_length_);
 }
@@ -155,6 +156,9 @@ bool ColumnBuilder::AppendElement(std::span<const uint8_t> element) {
   if (!reader.ok() || !ok) return false;
   // A catch-all element has no key, the end of an interval no value.
   if (key.size() > Padded(key_length_) || value.size() > Padded(value_length_)) return false;
+  std::string identity(key.begin(), key.end());
+  identity.push_back(static_cast<char>(flags & 0xff));
+  if (!seen_.insert(std::move(identity)).second) return true;
   AppendPadded(columns_.keys, key, key_length_);
   AppendPadded(columns_.values, value, value_length_);
   if (!AppendVerdict(verdict) || !AppendCounter(counter)) return false;

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "message.h"
@@ -31,7 +32,8 @@ struct ElementRows {
 bool WriteElements(MessageWriter& writer, uint8_t message, uint16_t flags, const Table& table, const SetSpec& set,
                    const ElementRows& rows, std::vector<uint32_t>* begun);
 
-// Collects the replies of one NFT_MSG_GETSETELEM dump.
+// Collects the replies of one NFT_MSG_GETSETELEM dump. A dump resumes by position, and a hash table that grows
+// meanwhile moves what was already sent (nft_rhash_walk, rhashtable_walk_next): repeated elements count once.
 class ColumnBuilder {
  public:
   ColumnBuilder(uint32_t key_length, uint32_t value_length, bool verdicts);
@@ -50,6 +52,7 @@ class ColumnBuilder {
   bool verdicts_;
   ElementColumns columns_;
   std::unordered_map<std::string, uint16_t> chain_index_;
+  std::unordered_set<std::string> seen_;  // key and flags: the end of an interval may have the key of a start
 };
 
 }  // namespace ravel::nft

@@ -75,6 +75,12 @@ TEST(nftables_elements_are_split_below_64_kib_and_read_back) {
   CHECK(columns.verdict[kCount - 1] == NFT_GOTO && columns.chain[kCount - 1] == 0);
   CHECK(columns.comment_count == kCount && columns.comment[kCount - 1] == kCount);
   CHECK(columns.comments.starts_with(std::string("\0shop/service-0:http\0", 21)));
+  // A table that grows during the dump repeats elements.
+  REQUIRE(builder.Append(AttributesAt(b, 1)));
+  CHECK(columns.count == kCount && columns.keys.size() == size_t{kCount} * 12 && columns.chain.size() == kCount);
+  builder.Clear();
+  REQUIRE(builder.Append(AttributesAt(b, 1)));
+  CHECK(builder.columns().count > 0);
 }
 
 TEST(nftables_short_fields_are_padded_in_columns_only) {
