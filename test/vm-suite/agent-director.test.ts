@@ -91,6 +91,8 @@ before(async () => {
   run('nsenter', `--net=${segment.path}`, 'ip', 'link', 'set', 'segment', 'up');
   for (const name of ['lo', 'eth0']) run('ip', 'link', 'set', name, 'up');
   run('ip', 'addr', 'add', '10.20.0.10/24', 'dev', 'eth0');
+  // A link-local address changes by itself while it is checked for duplicates; pictures wait until that is over.
+  await until('addresses to settle', () => !run('ip', '-o', 'addr', 'show').includes('tentative'));
 });
 
 afterEach(async () => {
