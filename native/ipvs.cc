@@ -135,16 +135,31 @@ Result<Done> Client::DumpDestinations(const ServiceRecord& service, const char* 
 
 Result<Table> Client::Snapshot() {
   constexpr const char* kOperation = "ipvs.snapshot";
+  // A dump resumes by position in one table for all namespaces (ip_vs_genl_dump_services), so a namespace that
+  // goes away meanwhile makes it skip services without a sign. Believed when two reads in a row count the same.
+  constexpr int kReads = 5;
   Table table;
-  writer_.Clear();
-  EncodeCommand(&writer_, family_id_, IPVS_CMD_GET_SERVICE, NLM_F_DUMP);
   const auto handler = [&](const MessageView& message) -> Result<Done> {
     table.services.emplace_back();
     return DecodeService(message, &table.services.back());
   };
-  auto done = socket_->Dump(writer_, kOperation, "", handler, [&] { table.services.clear(); });
-  if (!done.ok()) return Renamed(std::move(done.failure()), kOperation, "services");
-  DropRepeated(&table.services, 0);
+  Result<Done> done = Done{};
+  std::optional<size_t> before;
+  for (int read = 0; !before.has_value() || *before != table.services.size(); ++read) {
+    if (read == kReads) {
+      return Failure{.kind = FailureKind::kInterrupted,
+                     .operation = kOperation,
+                     .subject = "services",
+                     .message = "the table changed during each of " + std::to_string(kReads) + " reads"};
+    }
+    if (read > 0) before = table.services.size();
+    table.services.clear();
+    writer_.Clear();
+    EncodeCommand(&writer_, family_id_, IPVS_CMD_GET_SERVICE, NLM_F_DUMP);
+    done = socket_->Dump(writer_, kOperation, "", handler, [&] { table.services.clear(); });
+    if (!done.ok()) return Renamed(std::move(done.failure()), kOperation, "services");
+    DropRepeated(&table.services, 0);
+  }
   table.first.reserve(table.services.size());
   for (const ServiceRecord& service : table.services) {
     table.first.push_back(static_cast<uint32_t>(table.destinations.size()));
