@@ -192,18 +192,32 @@ Result<ElementColumns> Client::Elements(const Table& table, const std::string& s
   if (!listed.ok()) return std::move(listed.failure());
   ColumnBuilder builder(listed.value().key_length, listed.value().value_length,
                         listed.value().spec.value_kind == ValueKind::kVerdict);
-  MessageWriter request = Get(NFT_MSG_GETSETELEM, table.family);
-  request.String(NFTA_SET_ELEM_LIST_TABLE, table.name);
-  request.String(NFTA_SET_ELEM_LIST_SET, set);
-  request.End();
-  auto done = socket_->Dump(
-      request, "nftables.elements", subject,
-      [&](const MessageView& message) -> Result<Done> {
-        if (builder.Append(message.After<nfgenmsg>())) return Done{};
-        return Malformed("nftables.elements", subject);
-      },
-      [&] { builder.Clear(); });
-  if (!done.ok()) return std::move(done.failure());
+  // A dump resumes by position, and a hash table that grows meanwhile (nft_rhash_walk) makes it repeat or skip
+  // elements without a sign. Believed when two reads in a row count the same.
+  constexpr int kReads = 6;
+  std::optional<uint32_t> before;
+  for (int read = 0; !before || *before != builder.columns().count; ++read) {
+    if (read == kReads) {
+      return Failure{.kind = FailureKind::kInterrupted,
+                     .operation = "nftables.elements",
+                     .subject = subject,
+                     .message = "the set changed during each of " + std::to_string(kReads) + " reads"};
+    }
+    if (read > 0) before = builder.columns().count;
+    builder.Clear();
+    MessageWriter request = Get(NFT_MSG_GETSETELEM, table.family);
+    request.String(NFTA_SET_ELEM_LIST_TABLE, table.name);
+    request.String(NFTA_SET_ELEM_LIST_SET, set);
+    request.End();
+    auto done = socket_->Dump(
+        request, "nftables.elements", subject,
+        [&](const MessageView& message) -> Result<Done> {
+          if (builder.Append(message.After<nfgenmsg>())) return Done{};
+          return Malformed("nftables.elements", subject);
+        },
+        [&] { builder.Clear(); });
+    if (!done.ok()) return std::move(done.failure());
+  }
   return std::move(builder.columns());
 }
 
