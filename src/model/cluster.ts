@@ -32,6 +32,16 @@ export interface Endpoint {
   readonly node: string | undefined;
   readonly ready: boolean;
   readonly terminating: boolean;
+  /** Passes its readiness probe, whether it is terminating or not. Absent: it does when it is ready or terminating. */
+  readonly serving?: boolean;
+}
+
+/** How a Service wants its nodes to be emptied; what is absent is as the agent's flags say. */
+export interface DrainPolicy {
+  /** Longest time that a node without ready pods stays a destination of weight 0, milliseconds. */
+  readonly timeoutMilliseconds?: number;
+  /** A leaving node's weight goes to 0 in `count` equal steps over `milliseconds`, not at once. */
+  readonly steps?: { readonly count: number; readonly milliseconds: number };
 }
 
 export interface ClusterService {
@@ -39,6 +49,14 @@ export interface ClusterService {
   readonly name: string;
   readonly ports: readonly ServicePort[];
   readonly endpoints: readonly Endpoint[];
+  /** Kinds of Service that are never balanced: without a cluster address, or a mere name for another host. */
+  readonly unsupported?: 'headless' | 'externalName';
+  readonly drain?: DrainPolicy;
+  /**
+   * Revision of the newest EndpointSlice that these endpoints were read from: a realserver that has programmed up to
+   * it knows them (`ClusterState.confirmed`). Absent where the source has no revisions. No part of a comparison.
+   */
+  readonly revision?: number;
 }
 
 /** `namespace/name` */
@@ -78,10 +96,22 @@ export interface ClusterState {
   readonly nodeLabels: Readonly<Record<string, string>>;
   /** VIP → MTU. */
   readonly mtu: ReadonlyMap<Address, number>;
+  /** Revision up to which all EndpointSlices are in this state; absent where the source has none. */
+  readonly revision?: number;
+  /**
+   * Node → revision up to which its realserver has programmed its pods, as it told the cluster itself. Absent where
+   * the source cannot know: then a director waits a fixed time instead.
+   */
+  readonly confirmed?: ReadonlyMap<string, number>;
 }
 
-/** What differs between two published states. `all` when nodes, labels or the set of VIPs changed, or on the first. */
-export type StateChange = { readonly all: true } | { readonly all: false; readonly virtualServices: ReadonlySet<VirtualServiceKey> };
+/**
+ * What differs between two published states. `all` when nodes, labels or the set of VIPs changed, or on the first.
+ * `confirmed` when realservers have caught up: what waits for them is to be looked at.
+ */
+export type StateChange =
+  | { readonly all: true }
+  | { readonly all: false; readonly virtualServices: ReadonlySet<VirtualServiceKey>; readonly confirmed?: boolean };
 
 export interface Publication {
   readonly state: ClusterState;
@@ -105,11 +135,15 @@ export type ReasonCode =
   | 'NoLocalEndpoints'
   | 'ServiceMissing'
   | 'PortMissing'
+  | 'ServiceHeadless'
+  | 'ServiceExternalName'
+  | 'EndpointsWithoutNode'
   | 'NoEligibleNode'
   | 'NodeHasNoAddress'
   | 'AddressFamilyUnsupported'
   | 'ForeignService'
   | 'NotProgrammed'
+  | 'AwaitingNode'
   | 'InterfaceMissing'
   | 'InterfaceDown'
   | 'AddressConflict'
@@ -120,8 +154,26 @@ export interface Reason {
   readonly message: string;
 }
 
-/** A place that publishes cluster states: a file now, the Kubernetes API next. */
+/** One kind of object that a source follows, and how well it does. */
+export interface WatchStatus {
+  /** `services`, `endpointslices`, … */
+  readonly resource: string;
+  readonly state: 'listing' | 'watching' | 'waiting';
+  readonly objects: number;
+  readonly resourceVersion: string | null;
+  /** Since the server was last heard on it, milliseconds; null before the first time. */
+  readonly silentMilliseconds: number | null;
+  /** Complete lists read, and watches opened, since the start. */
+  readonly lists: number;
+  readonly watches: number;
+  /** Why it waits, with the server's words; null while it works. */
+  readonly error: string | null;
+}
+
+/** A place that publishes cluster states: a file, or the Kubernetes API. */
 export interface Source {
+  /** What it follows, for `status`; absent where there is nothing to tell. */
+  readonly status?: () => readonly WatchStatus[];
   /**
    * Publishes the first state once it is whole, then one after each accepted change. Refused input
    * publishes nothing and is reported through `onRefused`; the last good state stays.

@@ -6,6 +6,7 @@
 import type {
   ClusterService,
   ClusterState,
+  DrainPolicy,
   Endpoint,
   Node,
   Problem,
@@ -45,7 +46,16 @@ function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
     a.portName === b.portName &&
     a.node === b.node &&
     a.ready === b.ready &&
-    a.terminating === b.terminating
+    a.terminating === b.terminating &&
+    a.serving === b.serving
+  );
+}
+
+function sameDrain(a: DrainPolicy | undefined, b: DrainPolicy | undefined): boolean {
+  return (
+    a?.timeoutMilliseconds === b?.timeoutMilliseconds &&
+    a?.steps?.count === b?.steps?.count &&
+    a?.steps?.milliseconds === b?.steps?.milliseconds
   );
 }
 
@@ -53,6 +63,8 @@ function sameService(a: ClusterService, b: ClusterService): boolean {
   return (
     a.namespace === b.namespace &&
     a.name === b.name &&
+    a.unsupported === b.unsupported &&
+    sameDrain(a.drain, b.drain) &&
     sameList(a.ports, b.ports, (p, q) => p.name === q.name && p.port === q.port && p.protocol === q.protocol) &&
     sameList(a.endpoints, b.endpoints, sameEndpoint)
   );
