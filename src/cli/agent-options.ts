@@ -30,6 +30,9 @@ export function commonOptions(values: FlagValues): Omit<AgentOptions, 'mode' | '
     arpRefreshMilliseconds: values['arp-refresh'] ?? 0,
     arpFramesPerSecond: values['arp-rate'] ?? 0,
     handoverMilliseconds: values['handover-delay'] ?? 0,
+    drainMilliseconds: values['drain-timeout'] ?? 0,
+    readinessMilliseconds: values['readiness-timeout'] ?? 0,
+    idleDestinations: values['ipvs-idle-destinations'] ?? 'remove',
     guard: {
       share: (values['removal-guard-share'] ?? 0) / 100,
       count: values['removal-guard-count'] ?? 0,

@@ -57,6 +57,18 @@ export const flags = {
     about:
       'how long a director waits before a node without pods gets connections again, and a realserver keeps the rules of its last pod (0s to 1m)',
   }),
+  'drain-timeout': flag({
+    ...{ kind: 'text', schema: values.duration('0s', '1h'), default: 120_000, defaultText: '2m' },
+    about: 'director: how long a node without ready pods may finish its connections before it is removed (0s to 1h)',
+  }),
+  'readiness-timeout': flag({
+    ...{ kind: 'text', schema: values.duration('0s', '10m'), default: 10_000, defaultText: '10s' },
+    about: 'director: how long a new node waits for its realserver to confirm its pods before it gets connections all the same (0s to 10m)',
+  }),
+  'ipvs-idle-destinations': flag({
+    ...{ kind: 'text', schema: values.choice(['remove', 'keep']), default: 'remove' },
+    about: 'director: remove the destinations of nodes without pods, or keep them with weight 0',
+  }),
   'removal-guard-share': flag({
     ...{ kind: 'text', schema: values.integer(0, 100), default: 50 },
     about: 'hold a change that would remove more than this share of the virtual services, in percent',

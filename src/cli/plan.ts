@@ -83,7 +83,15 @@ export const planCommand: Command = {
   ],
   flags: [
     ...(['mode', 'source-file', 'nodename', 'compute-iface', 'vip-interface', 'state-dir'] as const),
-    ...(['ipvs-weight-override', 'ipvs-ignore-node-cordon', 'ipvs-sysctl', 'iptables-masq', 'pod-cidr-masq'] as const),
+    ...([
+      'ipvs-weight-override',
+      'ipvs-ignore-node-cordon',
+      'ipvs-idle-destinations',
+      'drain-timeout',
+      'ipvs-sysctl',
+      'iptables-masq',
+      'pod-cidr-masq',
+    ] as const),
     ...(['auto-configure-service', 'auto-configure-port'] as const),
     ...(['removal-guard-share', 'removal-guard-count', 'allow-mass-removal', 'log-level', 'log-format', 'debug'] as const),
   ],

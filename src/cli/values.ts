@@ -1,15 +1,7 @@
 /** Values of flags, whether typed, taken from the environment or read from a file: text first, then checked. */
 import { z } from 'zod';
 import { parsePrefix } from '../model/address.ts';
-
-const units: Readonly<Record<string, number>> = { '': 1000, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
-
-/** `90`, `90s`, `1500ms`, `2m`, `1h` in milliseconds; a bare number is seconds. Undefined when it is none. */
-export function parseDuration(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text.trim());
-  if (match === null) return undefined;
-  return Number(match[1]) * (units[match[2] ?? ''] ?? Number.NaN);
-}
+import { parseDuration } from '../model/duration.ts';
 
 /** Text or number, as all three places may give it; text is what the rest of the chain gets. */
 const text = z.union([z.string(), z.number().transform(String)], { error: 'must be one value' });

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { addressFamily } from './address.ts';
+import { parseDrainSteps, parseDrainTimeout } from './drain.ts';
 
 /** Keys of the configuration this format comes from that never did anything: accepted, and warned about. */
 const unused = (what: string): z.ZodOptional<z.ZodUnknown> =>
@@ -111,6 +112,10 @@ export const endpointSchema = z.strictObject({
     .meta({ description: 'Name of the node that runs the pod. Without it, no node gets traffic for this endpoint.' }),
   ready: z.boolean().optional().meta({ description: 'Takes traffic.', default: true }),
   terminating: z.boolean().optional().meta({ description: 'Is being stopped.', default: false }),
+  serving: z
+    .boolean()
+    .optional()
+    .meta({ description: 'Answers, though it may be terminating. Default: it does while it is ready or terminating.' }),
 });
 
 export const serviceSchema = z
@@ -119,6 +124,16 @@ export const serviceSchema = z
     name: name('Name of the Service.'),
     ports: z.array(servicePortSchema, { error: 'ports are a list' }).optional().meta({ description: 'Ports of the Service.', default: [] }),
     endpoints: z.array(endpointSchema, { error: 'endpoints are a list' }).optional().meta({ description: 'Its pods.', default: [] }),
+    drainTimeout: z
+      .string()
+      .refine((text) => parseDrainTimeout(text) !== undefined, { error: 'must be a time from 0s to 1h, such as 30s' })
+      .optional()
+      .meta({ description: 'How long a node that has no ready pod any more may finish its connections. Default: as --drain-timeout.' }),
+    drainSteps: z
+      .string()
+      .refine((text) => parseDrainSteps(text) !== undefined, { error: 'must be a count from 1 to 100 and a time up to 1h, such as 4/20s' })
+      .optional()
+      .meta({ description: 'The weight of such a node goes down in so many equal steps over that time. Default: at once.' }),
   })
   .meta({ description: 'A Service and its pods.' });
 

@@ -1,7 +1,8 @@
 /** The `nodes` and `services` of a file: what there is to balance over. */
 import { Check, usableAddress, type Steps } from './check.ts';
-import type { Address, ClusterService, Endpoint, Node, ServiceKey, ServicePort } from './cluster.ts';
+import type { Address, ClusterService, DrainPolicy, Endpoint, Node, ServiceKey, ServicePort } from './cluster.ts';
 import { nodeSchema, serviceSchema, type ServiceInput } from './config-schema.ts';
+import { parseDrainSteps, parseDrainTimeout } from './drain.ts';
 import { serviceKey } from './keys.ts';
 import { didYouMean, formatPath, quote } from './problems.ts';
 import type { Path, Report } from './problems.ts';
@@ -78,7 +79,7 @@ function checkEndpoints(
     const here = [...path, 'endpoints', index];
     const address = usableAddress(item.address, [...here, 'address'], report);
     if (address === undefined) continue;
-    const { port, portName = onlyPort ?? '', node, ready = true, terminating = false } = item;
+    const { port, portName = onlyPort ?? '', node, ready = true, terminating = false, serving } = item;
     const id = `${address} ${port} ${portName}`;
     if (seen.has(id)) {
       report.add('warning', here, `${address} port ${port} is listed twice and counts once`);
@@ -92,9 +93,17 @@ function checkEndpoints(
     if (node !== undefined && !nodes.has(node)) {
       report.add('warning', [...here, 'node'], () => `there is no node ${quote(node)}${didYouMean(node, nodes.keys())}`);
     }
-    endpoints.push({ address, port, portName, node, ready, terminating });
+    endpoints.push({ address, port, portName, node, ready, terminating, ...(serving === undefined ? {} : { serving }) });
   }
   return endpoints;
+}
+
+/** The schema has refused what cannot be read. */
+function drainOf({ drainTimeout, drainSteps }: ServiceInput): { drain?: DrainPolicy } {
+  const timeoutMilliseconds = drainTimeout === undefined ? undefined : parseDrainTimeout(drainTimeout);
+  const steps = drainSteps === undefined ? undefined : parseDrainSteps(drainSteps);
+  if (timeoutMilliseconds === undefined && steps === undefined) return {};
+  return { drain: { ...(timeoutMilliseconds === undefined ? {} : { timeoutMilliseconds }), ...(steps === undefined ? {} : { steps }) } };
 }
 
 export function* checkServices(
@@ -116,7 +125,7 @@ export function* checkServices(
     if (place !== undefined) report.error([...path, 'name'], `Service ${key} is listed twice (also ${formatPath(['services', place])})`);
     places.set(key, index);
     const ports = checkPorts(input, path, report);
-    services.set(key, { namespace, name, ports, endpoints: checkEndpoints(input, ports, nodes, path, report) });
+    services.set(key, { namespace, name, ports, endpoints: checkEndpoints(input, ports, nodes, path, report), ...drainOf(input) });
   }
   return services;
 }

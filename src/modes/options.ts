@@ -22,6 +22,12 @@ export interface AgentOptions {
   readonly guard: GuardOptions;
   /** How long a change waits for the agents of other machines, milliseconds (reconcile/handover.ts). */
   readonly handoverMilliseconds: number;
+  /** Longest time that a destination which nobody wants any more keeps its connections, milliseconds; a Service may say otherwise. */
+  readonly drainMilliseconds: number;
+  /** Longest wait for a node to confirm that it has programmed its pods, milliseconds. */
+  readonly readinessMilliseconds: number;
+  /** What becomes of the destination of an eligible node without pods: none, or one of weight 0. */
+  readonly idleDestinations: 'remove' | 'keep';
   readonly weightOverride: boolean;
   readonly ignoreCordon: boolean;
   readonly masquerade: MasqueradePolicy;

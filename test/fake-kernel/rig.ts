@@ -18,6 +18,9 @@ export const defaultOptions = {
   ...{
     auditMilliseconds: 60_000,
     handoverMilliseconds: 0,
+    drainMilliseconds: 120_000,
+    readinessMilliseconds: 10_000,
+    idleDestinations: 'remove' as const,
     arpRefreshMilliseconds: 60_000,
     arpFramesPerSecond: 2000,
     weightOverride: false,

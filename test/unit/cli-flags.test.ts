@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { agentOptions } from '../../src/cli/agent-options.ts';
 import { deadFlags, environmentName, flags } from '../../src/cli/flags.ts';
 import { resolveFlags, UsageError } from '../../src/cli/resolve.ts';
-import { parseDuration } from '../../src/cli/values.ts';
+import { parseDuration } from '../../src/model/duration.ts';
 import { version } from '../../src/cli/version-number.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ravel-flags-'));
@@ -41,6 +41,7 @@ test('every flag can come from all three places', async () => {
     ...{ 'auto-configure-service': 'a/b:c', 'auto-configure-port': '80', 'arp-rate': '50', 'removal-guard-share': '7' },
     ...{ 'removal-guard-count': '3', 'audit-interval': '5s', 'arp-refresh': '5s', 'source-file': '/x', 'state-dir': '/x', nodename: 'n7' },
     ...{ 'compute-iface': 'eth7', 'vip-interface': 'vip7', 'handover-delay': '3s' },
+    ...{ 'drain-timeout': '30s', 'readiness-timeout': '4s', 'ipvs-idle-destinations': 'keep' },
   };
   for (const [name, flag] of Object.entries(flags)) {
     const text =
