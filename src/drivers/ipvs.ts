@@ -41,6 +41,7 @@ export class IpvsDriver {
   readonly #doubtful = new Set<VirtualServiceKey>();
   readonly #recreate = new Set<VirtualServiceKey>();
   #foreign: readonly ForeignIpvsService[] = [];
+  #foreignByKey: ReadonlyMap<VirtualServiceKey, ForeignIpvsService> = new Map();
 
   constructor(port: IpvsPort) {
     this.#port = port;
@@ -49,6 +50,10 @@ export class IpvsDriver {
   /** Services of others on our VIPs, as of the last full look. */
   get foreign(): readonly ForeignIpvsService[] {
     return this.#foreign;
+  }
+
+  foreignAt(key: VirtualServiceKey): ForeignIpvsService | undefined {
+    return this.#foreignByKey.get(key);
   }
 
   /** Virtual services of ours, as far as known. */
@@ -104,6 +109,7 @@ export class IpvsDriver {
     const { written, failures, failed } = await this.#write(plan.operations);
     if (keys === undefined) {
       this.#foreign = plan.foreign;
+      this.#foreignByKey = new Map(plan.foreign.map((service) => [service.key, service]));
       this.#known = new Map(target.services);
       this.#doubtful.clear();
     }

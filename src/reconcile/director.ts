@@ -146,18 +146,26 @@ export class DirectorPlane implements Plane {
   }
 
   status(): PlaneStatus {
-    const state = this.#state;
-    const reasons = new Map(this.#target.reasons);
-    if (this.#held !== undefined) for (const key of this.#held.keys) reasons.set(key, { code: 'GuardHeld', message: this.#held.message });
     const { foreign } = this.#options.ipvs;
-    for (const { key, message, adopted } of foreign) {
-      if (!adopted && state?.virtualServices.has(key) === true) reasons.set(key, { code: 'ForeignService', message });
+    const keys = [...this.#target.reasons.keys(), ...(this.#held?.keys ?? []), ...foreign.map(({ key }) => key)];
+    const reasons = new Map<VirtualServiceKey, Reason>();
+    for (const key of keys) {
+      const reason = this.reason(key);
+      if (reason !== undefined) reasons.set(key, reason);
     }
-    const vips = (state?.addresses ?? []).map((address) => this.#vipStatus(address));
+    const vips = (this.#state?.addresses ?? []).map((address) => this.vip(address));
     return { reasons, vips, foreign: foreign.map(({ key, message }) => ({ key, message })) };
   }
 
-  #vipStatus(address: Address): VipStatus {
+  reason(key: VirtualServiceKey): Reason | undefined {
+    const foreign = this.#options.ipvs.foreignAt(key);
+    if (foreign?.adopted === false && this.#state?.virtualServices.has(key) === true)
+      return { code: 'ForeignService', message: foreign.message };
+    if (this.#held?.keys.has(key) === true) return { code: 'GuardHeld', message: this.#held.message };
+    return this.#target.reasons.get(key);
+  }
+
+  vip(address: Address): VipStatus {
     const status = this.#options.announcer.status(address);
     const conflicts = status?.conflicts ?? 0;
     if (status !== undefined) return { address, announced: status.announced, reason: status.reason, conflicts };

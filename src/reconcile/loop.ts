@@ -17,7 +17,8 @@ export interface LoopOptions {
   readonly log: Log;
   /** Everything is read and compared this long after it last was, milliseconds. Default 60000. */
   readonly auditMilliseconds?: number;
-  readonly onPass?: (outcome: PassOutcome, milliseconds: number) => void;
+  /** `work` is what the pass was about: whatever was published later is not in it. */
+  readonly onPass?: (outcome: PassOutcome, milliseconds: number, work: Work) => void;
 }
 
 export interface LoopStatus {
@@ -176,7 +177,7 @@ export class ReconcileLoop {
     const outcome = await this.#attempt(work);
     this.#running = false;
     this.#account(work, outcome, started);
-    this.#options.onPass?.(outcome, clock.now() - started);
+    this.#options.onPass?.(outcome, clock.now() - started, work);
     if (!this.#busy()) for (const resolve of this.#waiters.splice(0)) resolve();
   }
 

@@ -56,6 +56,10 @@ export interface Plane {
   /** Whatever is known of the kernel is in doubt: the next pass reads it again. */
   forget(): void;
   status(): PlaneStatus;
+  /** Why a virtual service is not, or not wholly, in force, as of the last pass. One look-up, however many there are. */
+  reason(key: VirtualServiceKey): Reason | undefined;
+  /** The same of a VIP, known or not. */
+  vip(address: Address): VipStatus;
 }
 
 /** The interface that faces the segment, if it is not there. */

@@ -2,6 +2,7 @@
  * One pass of a realserver: first what keeps it from answering ARP, then the rules, then the VIPs; on the way down
  * the VIPs go before their rules. A packet that arrives meanwhile is translated or never was ours.
  */
+import { familyOf } from '../desired/eligibility.ts';
 import type { DesiredNatService, MasqueradePolicy } from '../desired/types.ts';
 import type { NatPlan } from '../diff/nat.ts';
 import type { NatEntry, NatState } from '../diff/nat-state.ts';
@@ -15,7 +16,7 @@ import { describeLink, describeNft, describeSysctl } from './describe.ts';
 import type { Work } from './gate.ts';
 import { guardRemovals, type GuardOptions, type Held } from './guard.ts';
 import type { Waits } from './handover.ts';
-import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type Preview } from './plane.ts';
+import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type Preview, type VipStatus } from './plane.ts';
 import { RealserverTarget } from './realserver-target.ts';
 
 export interface RealserverPlaneOptions {
@@ -118,16 +119,25 @@ export class RealserverPlane implements Plane {
 
   status(): PlaneStatus {
     const reasons = new Map<VirtualServiceKey, Reason>(this.#target.reasons);
-    if (this.#held !== undefined) for (const key of this.#held.keys) reasons.set(key, { code: 'GuardHeld', message: this.#held.message });
-    const placed = this.#options.addresses.state?.placed;
-    const vips = this.#target.addresses.map((address) => ({
-      address,
-      announced: undefined,
-      reason:
-        placed?.has(address) === false ? ({ code: 'NotProgrammed', message: 'its address is not on the VIP device' } as const) : undefined,
-      conflicts: 0,
-    }));
-    return { reasons, vips: this.#state === undefined ? [] : vips, foreign: [] };
+    if (this.#held !== undefined) for (const key of this.#held.keys) reasons.set(key, heldReason(this.#held));
+    const vips = this.#state === undefined ? [] : this.#target.addresses.map((address) => this.vip(address));
+    return { reasons, vips, foreign: [] };
+  }
+
+  reason(key: VirtualServiceKey): Reason | undefined {
+    return this.#held?.keys.has(key) === true ? heldReason(this.#held) : this.#target.reasons.get(key);
+  }
+
+  /** True of a virtual service that has pods on this node. */
+  serves(key: VirtualServiceKey): boolean {
+    return this.#target.services.has(key);
+  }
+
+  vip(address: Address): VipStatus {
+    if (familyOf(address) === 6) return { address, announced: undefined, reason: unsupported, conflicts: 0 };
+    const missing = this.#addresses.has(address) && this.#options.addresses.state?.placed.has(address) === false;
+    const reason = missing ? ({ code: 'NotProgrammed', message: 'its address is not on the VIP device' } as const) : undefined;
+    return { address, announced: undefined, reason, conflicts: 0 };
   }
 
   #planSysctls(state: ClusterState, links: readonly Link[]): Promise<SysctlPlan> {
@@ -159,6 +169,9 @@ export class RealserverPlane implements Plane {
     };
   }
 }
+
+const unsupported: Reason = { code: 'AddressFamilyUnsupported', message: 'a realserver holds IPv4 VIPs only' };
+const heldReason = ({ message }: Held): Reason => ({ code: 'GuardHeld', message });
 
 function retained(table: NatState, held: Held): DesiredNatService[] {
   return [...held.keys].flatMap((key) => {
