@@ -182,5 +182,11 @@ export interface Source {
     signal: AbortSignal;
     onPublication: (publication: Publication) => void;
     onRefused: (problems: readonly Problem[]) => void;
+    /**
+     * A kind of object cannot be followed: forbidden, no connection, a watch that fell silent. Told when it begins, when
+     * its words change, and with `undefined` once the kind is followed again. The source goes on trying by itself; what
+     * was published stays in force. `resource` is that of {@link WatchStatus}. Sources without watches never call it.
+     */
+    onTrouble?: (problem: Problem | undefined, resource: string) => void;
   }): Promise<void>;
 }
