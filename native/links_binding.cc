@@ -6,15 +6,13 @@
 #include <utility>
 #include <vector>
 
-#include "binding.h"
 #include "links.h"
+#include "session_binding.h"
 
 namespace ravel {
 namespace {
 
 using links::Client;
-
-constexpr napi_type_tag kLinksTag{0x7c41d90e3b6a5f28, 0x92f8e1b40d7c3a65};
 
 // Multicast groups by the position of their kind in the mask of watch(): link, address, route, neighbour.
 const std::vector<std::vector<uint32_t>> kGroups = {{RTNLGRP_LINK},
@@ -25,18 +23,17 @@ const std::vector<std::vector<uint32_t>> kGroups = {{RTNLGRP_LINK},
 // The client is made, used and dropped on the executor's thread only.
 struct Session {
   std::unique_ptr<Client> client;
-  int timeout_ms;
-  int receive_buffer;
-};
+  int timeout_ms = 0;
+  int receive_buffer = 0;
 
-struct LinksInit {
-  std::shared_ptr<Executor> executor;
-  std::shared_ptr<Session> session;
+  static Result<std::shared_ptr<Session>> Open(int timeout_ms, int receive_buffer) {
+    auto session = SessionOf<Session>(Client::Open(timeout_ms, receive_buffer));
+    if (!session.ok()) return session;
+    session.value()->timeout_ms = timeout_ms;
+    session.value()->receive_buffer = receive_buffer;
+    return session;
+  }
 };
-
-Failure Closed(const char* operation) {
-  return {.kind = FailureKind::kClosed, .operation = operation, .message = "the handle is closed"};
-}
 
 Napi::Value LinkValue(Napi::Env env, const links::LinkRecord& link) {
   Napi::Object value = Napi::Object::New(env);
@@ -131,8 +128,14 @@ std::shared_ptr<Block> BlockOf(const Napi::CallbackInfo& info) {
   return block;
 }
 
-class LinksHandle : public Napi::ObjectWrap<LinksHandle> {
+class LinksHandle : public SessionHandle<LinksHandle, Session> {
  public:
+  static constexpr const char* kHowToGet = "LinksHandle is not constructible; use Links.open()";
+  static constexpr napi_type_tag kTag{0x7c41d90e3b6a5f28, 0x92f8e1b40d7c3a65};
+  static constexpr auto kConstructor = &AddonData::links_constructor;
+
+  using SessionHandle::SessionHandle;
+
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(
         env, "LinksHandle",
@@ -142,88 +145,49 @@ class LinksHandle : public Napi::ObjectWrap<LinksHandle> {
          InstanceMethod("close", &LinksHandle::Close)});
   }
 
-  explicit LinksHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
-    if (next_init == nullptr) {
-      Napi::TypeError::New(info.Env(), "LinksHandle is not constructible; use Links.open()")
-          .ThrowAsJavaScriptException();
-      return;
-    }
-    executor_ = next_init->executor;
-    session_ = next_init->session;
-    info.This().As<Napi::Object>().TypeTag(&kLinksTag);
-  }
-
-  static Napi::Value New(Napi::Env env, LinksInit init) {
-    next_init = &init;
-    const Napi::Object handle = DataOf(env)->links_constructor.New({});
-    next_init = nullptr;
-    return handle;
-  }
-
  private:
-  static thread_local LinksInit* next_init;
-
-  // One call on the client; ClosedError when the handle is closed by then.
-  template <typename T>
-  Napi::Value Run(Napi::Env env, const char* operation, std::function<Result<T>(Client&)> work,
-                  std::function<Napi::Value(Napi::Env, T&)> convert) {
-    if (!session_) {
-      ThrowClosed(env, operation);
-      return env.Undefined();
-    }
-    return RunAsync<T>(
-        env, executor_,
-        [session = session_, work = std::move(work), operation]() -> Result<T> {
-          if (!session->client) return Closed(operation);
-          return work(*session->client);
-        },
-        std::move(convert));
-  }
-
   Napi::Value Links(const Napi::CallbackInfo& info) {
     return Run<std::vector<links::LinkRecord>>(
-        info.Env(), "links.links", [](Client& c) { return c.Links(); }, LinkArray);
+        info, "links.links", [](Client& c) { return c.Links(); }, LinkArray);
   }
   Napi::Value Addresses(const Napi::CallbackInfo& info) {
     return Run<std::vector<links::AddressRecord>>(
-        info.Env(), "links.addresses", [](Client& c) { return c.Addresses(); }, RecordBytes<links::AddressRecord>);
+        info, "links.addresses", [](Client& c) { return c.Addresses(); }, RecordBytes<links::AddressRecord>);
   }
   Napi::Value Routes(const Napi::CallbackInfo& info) {
     return Run<std::vector<links::RouteRecord>>(
-        info.Env(), "links.routes", [](Client& c) { return c.Routes(); }, RecordBytes<links::RouteRecord>);
+        info, "links.routes", [](Client& c) { return c.Routes(); }, RecordBytes<links::RouteRecord>);
   }
   Napi::Value Neighbours(const Napi::CallbackInfo& info) {
     return Run<std::vector<links::NeighbourRecord>>(
-        info.Env(), "links.neighbours", [](Client& c) { return c.Neighbours(); }, RecordBytes<links::NeighbourRecord>);
+        info, "links.neighbours", [](Client& c) { return c.Neighbours(); }, RecordBytes<links::NeighbourRecord>);
   }
 
   Napi::Value Apply(const Napi::CallbackInfo& info) {
     const std::shared_ptr<Block> block = BlockOf(info);
     if (!block) return info.Env().Undefined();
     return Run<std::vector<MessageError>>(
-        info.Env(), "links.apply", [block](Client& c) { return c.Apply(block->operations, block->names); }, ErrorList);
+        info, "links.apply", [block](Client& c) { return c.Apply(block->operations, block->names); }, ErrorList);
   }
 
   // (mask of kinds, callback) => Promise of a function that ends it.
   Napi::Value Watch(const Napi::CallbackInfo& info) {
     const Napi::Env env = info.Env();
     if (info.Length() < 2 || !info[0].IsNumber() || !info[1].IsFunction()) {
-      Napi::TypeError::New(env, "expected (kinds: number, callback: function)").ThrowAsJavaScriptException();
+      ThrowType(env, "expected (kinds: number, callback: function)");
       return env.Undefined();
     }
-    if (!session_) {
-      ThrowClosed(env, "links.watch");
-      return env.Undefined();
-    }
+    const auto& session = Require(env, "links.watch");
+    if (!session) return env.Undefined();
     NetlinkOptions options{
-        .protocol = NETLINK_ROUTE, .timeout_ms = session_->timeout_ms, .receive_buffer = session_->receive_buffer};
+        .protocol = NETLINK_ROUTE, .timeout_ms = session->timeout_ms, .receive_buffer = session->receive_buffer};
     const uint32_t kinds = info[0].As<Napi::Number>().Uint32Value();
     for (size_t kind = 0; kind < kGroups.size(); ++kind) {
       if ((kinds >> kind & 1U) == 0) continue;
       options.groups.insert(options.groups.end(), kGroups[kind].begin(), kGroups[kind].end());
     }
     return Subscribe(
-        env, executor_, info[1].As<Napi::Function>(),
+        env, executor(), info[1].As<Napi::Function>(),
         [options](const std::shared_ptr<EventStream>& stream) -> Result<Watched> {
           auto opened = NetlinkSocket::Open(options, "links.watch");
           if (!opened.ok()) return std::move(opened.failure());
@@ -237,59 +201,10 @@ class LinksHandle : public Napi::ObjectWrap<LinksHandle> {
           return Watched{socket->fd(), [socket, handler]() { return socket->Receive(handler); }};
         });
   }
-
-  // Drops the client on its own thread, after the calls that are queued before this one.
-  Napi::Value Close(const Napi::CallbackInfo& info) {
-    const Napi::Env env = info.Env();
-    if (!session_) {
-      const Napi::Promise::Deferred closed = Napi::Promise::Deferred::New(env);
-      closed.Resolve(env.Undefined());
-      return closed.Promise();
-    }
-    return RunAsync<Done>(
-        env, executor_,
-        [session = std::exchange(session_, nullptr)]() -> Result<Done> {
-          session->client.reset();
-          return Done{};
-        },
-        [](Napi::Env convert_env, Done&) -> Napi::Value { return convert_env.Undefined(); });
-  }
-
-  std::shared_ptr<Executor> executor_;
-  std::shared_ptr<Session> session_;
 };
-
-thread_local LinksInit* LinksHandle::next_init = nullptr;
-
-// (netns handle, timeout in ms, receive buffer in bytes) => Promise<LinksHandle>
-Napi::Value Open(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  if (info.Length() < 3 || !info[1].IsNumber() || !info[2].IsNumber()) {
-    Napi::TypeError::New(env, "expected (netns, timeoutMs: number, receiveBufferBytes: number)")
-        .ThrowAsJavaScriptException();
-    return env.Undefined();
-  }
-  const std::shared_ptr<Executor> executor = ExecutorOf(env, info[0]);
-  if (!executor) return env.Undefined();
-  const int timeout_ms = info[1].As<Napi::Number>().Int32Value();
-  const int receive_buffer = info[2].As<Napi::Number>().Int32Value();
-  return RunAsync<std::shared_ptr<Session>>(
-      env, executor,
-      [timeout_ms, receive_buffer]() -> Result<std::shared_ptr<Session>> {
-        auto client = Client::Open(timeout_ms, receive_buffer);
-        if (!client.ok()) return std::move(client.failure());
-        return std::make_shared<Session>(Session{std::move(client.value()), timeout_ms, receive_buffer});
-      },
-      [executor](Napi::Env convert_env, std::shared_ptr<Session>& session) -> Napi::Value {
-        return LinksHandle::New(convert_env, {executor, std::move(session)});
-      });
-}
 
 }  // namespace
 
-void InitLinks(Napi::Env env, Napi::Object exports) {
-  DataOf(env)->links_constructor = Napi::Persistent(LinksHandle::Define(env));
-  exports.Set("linksOpen", Napi::Function::New(env, Open, "linksOpen"));
-}
+void InitLinks(Napi::Env env, Napi::Object exports) { DefineHandle<LinksHandle>(env, exports, "linksOpen"); }
 
 }  // namespace ravel

@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include "binding.h"
 #include "nftables.h"
 #include "nftables_values_binding.h"
+#include "session_binding.h"
 
 namespace ravel {
 namespace {
@@ -15,16 +15,13 @@ namespace {
 using nft::Client;
 using nft::Monitor;
 
-constexpr napi_type_tag kNftablesTag{0x7c3e91d4a05f4b28, 0x9d62b8f1074e3ac5};
-
 // The client is made, used and dropped on the executor's thread only.
 struct Session {
   std::unique_ptr<Client> client;
-};
 
-struct NftablesInit {
-  std::shared_ptr<Executor> executor;
-  std::shared_ptr<Session> session;
+  static Result<std::shared_ptr<Session>> Open(int timeout_ms, int receive_buffer) {
+    return SessionOf<Session>(Client::Open(timeout_ms, receive_buffer));
+  }
 };
 
 // A subscription; lives in the executor's list of watched descriptors.
@@ -58,10 +55,6 @@ struct Watch {
   }
 };
 
-void ThrowType(Napi::Env env, const std::string& message) {
-  Napi::TypeError::New(env, message).ThrowAsJavaScriptException();
-}
-
 // (family: number, table: string) at the front of the arguments.
 bool TableOf(const Napi::CallbackInfo& info, nft::Table* table) {
   if (info.Length() < 2 || !info[0].IsNumber() || !info[1].IsString()) {
@@ -73,8 +66,14 @@ bool TableOf(const Napi::CallbackInfo& info, nft::Table* table) {
   return true;
 }
 
-class NftablesHandle : public Napi::ObjectWrap<NftablesHandle> {
+class NftablesHandle : public SessionHandle<NftablesHandle, Session> {
  public:
+  static constexpr const char* kHowToGet = "NftablesHandle is not constructible; use Nftables.open()";
+  static constexpr napi_type_tag kTag{0x7c3e91d4a05f4b28, 0x9d62b8f1074e3ac5};
+  static constexpr auto kConstructor = &AddonData::nftables_constructor;
+
+  using SessionHandle::SessionHandle;
+
   static Napi::Function Define(Napi::Env env) {
     return DefineClass(env, "NftablesHandle",
                        {
@@ -88,47 +87,7 @@ class NftablesHandle : public Napi::ObjectWrap<NftablesHandle> {
                        });
   }
 
-  static Napi::Value New(Napi::Env env, NftablesInit init) {
-    next_init = &init;
-    const Napi::Object handle = DataOf(env)->nftables_constructor.New({});
-    next_init = nullptr;
-    return handle;
-  }
-
-  explicit NftablesHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
-    if (next_init == nullptr) {
-      ThrowType(info.Env(), "NftablesHandle is not constructible; use Nftables.open()");
-      return;
-    }
-    init_ = std::move(*next_init);
-    next_init = nullptr;
-    info.This().As<Napi::Object>().TypeTag(&kNftablesTag);
-  }
-
-  // A handle that was never closed leaves its socket to the executor's thread: closing an nfnetlink
-  // socket waits for an RCU grace period.
-  ~NftablesHandle() override {
-    if (init_.session) init_.executor->Submit([session = std::move(init_.session)] { session->client.reset(); });
-  }
-
  private:
-  static thread_local NftablesInit* next_init;
-
-  // `work` with the client, on the executor; ClosedError when the handle was closed.
-  template <typename T>
-  Napi::Value Run(const Napi::CallbackInfo& info, const char* operation, std::function<Result<T>(Client&)> work,
-                  std::function<Napi::Value(Napi::Env, T&)> convert) {
-    const Napi::Env env = info.Env();
-    if (!init_.session) {
-      ThrowClosed(env, operation);
-      return env.Undefined();
-    }
-    return RunAsync<T>(
-        env, init_.executor,
-        [session = init_.session, work = std::move(work)]() -> Result<T> { return work(*session->client); },
-        std::move(convert));
-  }
-
   Napi::Value Generation(const Napi::CallbackInfo& info) {
     return Run<uint32_t>(
         info, "nftables.generation", [](Client& client) { return client.Generation(); },
@@ -192,17 +151,15 @@ class NftablesHandle : public Napi::ObjectWrap<NftablesHandle> {
       ThrowType(env, "expected (callback: function, receiveBufferBytes: number)");
       return env.Undefined();
     }
-    if (!init_.session) {
-      ThrowClosed(env, "nftables.watch");
-      return env.Undefined();
-    }
+    const auto& session = Require(env, "nftables.watch");
+    if (!session) return env.Undefined();
     const int receive_buffer = info[1].As<Napi::Number>().Int32Value();
     auto stream = EventStream::Create(env, info[0].As<Napi::Function>());
-    auto executor = init_.executor;
+    auto executor = this->executor();
     return RunAsync<int>(
         env, executor,
         // The executor must not own itself through its list of descriptors, hence the plain pointer.
-        [stream, session = init_.session, receive_buffer, thread = executor.get()]() -> Result<int> {
+        [stream, session, receive_buffer, thread = executor.get()]() -> Result<int> {
           auto monitor = Monitor::Open(receive_buffer);
           if (!monitor.ok()) {
             stream->Close();
@@ -226,59 +183,10 @@ class NftablesHandle : public Napi::ObjectWrap<NftablesHandle> {
           });
         });
   }
-
-  // After the calls that were made before it. Resolves at once when there is nothing to close.
-  Napi::Value Close(const Napi::CallbackInfo& info) {
-    const Napi::Env env = info.Env();
-    if (!init_.session) {
-      const auto deferred = Napi::Promise::Deferred::New(env);
-      deferred.Resolve(env.Undefined());
-      return deferred.Promise();
-    }
-    return RunAsync<Done>(
-        env, init_.executor,
-        [session = std::exchange(init_.session, nullptr)]() -> Result<Done> {
-          session->client.reset();
-          return Done{};
-        },
-        [](Napi::Env convert_env, Done&) { return convert_env.Undefined(); });
-  }
-
-  NftablesInit init_;
 };
-
-thread_local NftablesInit* NftablesHandle::next_init = nullptr;
-
-// (netns, timeoutMs, receiveBufferBytes) => Promise<NftablesHandle>
-Napi::Value Open(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  if (info.Length() < 3 || !info[1].IsNumber() || !info[2].IsNumber()) {
-    ThrowType(env, "expected (netns, timeoutMs, receiveBufferBytes)");
-    return env.Undefined();
-  }
-  const auto executor = ExecutorOf(env, info[0]);
-  if (!executor) return env.Undefined();
-  const int timeout_ms = info[1].As<Napi::Number>().Int32Value();
-  const int receive_buffer = info[2].As<Napi::Number>().Int32Value();
-  return RunAsync<std::shared_ptr<Session>>(
-      env, executor,
-      [timeout_ms, receive_buffer]() -> Result<std::shared_ptr<Session>> {
-        auto client = Client::Open(timeout_ms, receive_buffer);
-        if (!client.ok()) return std::move(client.failure());
-        auto session = std::make_shared<Session>();
-        session->client = std::move(client.value());
-        return session;
-      },
-      [executor](Napi::Env convert_env, std::shared_ptr<Session>& session) -> Napi::Value {
-        return NftablesHandle::New(convert_env, {executor, session});
-      });
-}
 
 }  // namespace
 
-void InitNftables(Napi::Env env, Napi::Object exports) {
-  DataOf(env)->nftables_constructor = Napi::Persistent(NftablesHandle::Define(env));
-  exports.Set("nftablesOpen", Napi::Function::New(env, Open, "nftablesOpen"));
-}
+void InitNftables(Napi::Env env, Napi::Object exports) { DefineHandle<NftablesHandle>(env, exports, "nftablesOpen"); }
 
 }  // namespace ravel
