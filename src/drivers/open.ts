@@ -74,8 +74,8 @@ function arpPort(lazy: Lazy<Arp>): ArpPort {
   };
 }
 
-/** The network namespace of this process. */
-export function openKernel(): Kernel & Closable {
+/** The network namespace of this process. `sysctlDirectory`: where its settings are written. */
+export function openKernel(sysctlDirectory = '/proc/sys'): Kernel & Closable {
   const ipvs = new Lazy(() => Ipvs.open());
   const nftables = new Lazy(() => Nftables.open());
   const links = new Lazy(() => Links.open());
@@ -85,7 +85,7 @@ export function openKernel(): Kernel & Closable {
     nftables: nftablesPort(nftables),
     links: linksPort(links),
     arp: arpPort(arp),
-    sysctls: new ProcSysctls(),
+    sysctls: new ProcSysctls('/proc/sys', sysctlDirectory),
     close: async () => {
       await Promise.all([ipvs.close(), nftables.close(), links.close(), arp.close()]);
     },

@@ -21,10 +21,15 @@ function systemError(error: unknown, op: string, key: string, hint: string): Err
 
 export class ProcSysctls implements SysctlPort {
   readonly #root: string;
+  readonly #writeRoot: string;
 
-  /** `root` stands for /proc/sys, so that tests can give a folder of their own. */
-  constructor(root = '/proc/sys') {
+  /**
+   * `root` stands for /proc/sys, so that tests can give a folder of their own. `writeRoot` is the same through a mount that
+   * can be written, and may hold only the part that is written.
+   */
+  constructor(root = '/proc/sys', writeRoot = root) {
     this.#root = root;
+    this.#writeRoot = writeRoot;
   }
 
   async read(key: string): Promise<string | undefined> {
@@ -39,7 +44,7 @@ export class ProcSysctls implements SysctlPort {
   async write(key: string, value: string): Promise<void> {
     try {
       // No O_CREAT: a setting that does not exist is an error, not a new file.
-      await writeFile(join(this.#root, key), `${value}\n`, { flag: 'r+' });
+      await writeFile(join(this.#writeRoot, key), `${value}\n`, { flag: 'r+' });
     } catch (error) {
       throw systemError(error, 'sysctl.write', key, `run: ${sysctlCommand(key, value)}`);
     }
