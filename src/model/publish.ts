@@ -29,7 +29,8 @@ function sameRecord(a: Readonly<Record<string, string>>, b: Readonly<Record<stri
   return a === b || (keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && a[key] === b[key]));
 }
 
-function sameNode(a: Node, b: Node): boolean {
+/** Whether two nodes say the same. */
+export function sameNode(a: Node, b: Node): boolean {
   return (
     a.name === b.name &&
     a.ready === b.ready &&
