@@ -1,14 +1,14 @@
 import { z } from 'zod';
-import type { Address } from '../model/cluster.ts';
 import type { Mode } from '../modes/options.ts';
-import { commonOptions } from './agent-options.ts';
+import { commonOptions, sourceFlags, sourceOptions } from './agent-options.ts';
+import { systemClock } from '../reconcile/clock.ts';
+import type { Log } from '../observe/log.ts';
+import { openOrigin, type Origin } from '../modes/origin.ts';
 import { directorChecks, machineChecks, realserverChecks, type CheckInput } from './checks.ts';
 import type { Command, CommandContext } from './command.ts';
 import type { FlagValues } from './flags.ts';
+import { originFindings, type SourceFindings } from './origin-checks.ts';
 import { paint, printJson, type Output } from './output.ts';
-import { firstPublication, InputRefusedError } from '../modes/run.ts';
-import { refusalLines } from './refusal.ts';
-import { sourceOf } from './run.ts';
 
 export const findingSchema = z.strictObject({
   level: z.enum(['ok', 'warn', 'fail']),
@@ -30,27 +30,33 @@ function printFindings(output: Output, findings: readonly Finding[]): void {
   }
 }
 
-/** A file that is refused is a finding like others: what else is wrong is worth knowing at the same time. */
-async function readVips(flags: FlagValues, file: string): Promise<{ vips: readonly Address[]; finding: Finding[] }> {
-  const check = 'cluster file';
+/** What the source says is a finding like others: what else is wrong is worth knowing at the same time. */
+async function sourceFindings(flags: FlagValues, modes: readonly Mode[], log: () => Log): Promise<SourceFindings> {
+  const source = sourceOptions(flags);
+  if (source === undefined) return { vips: [], findings: [] };
+  // A director follows all that a realserver does, and more.
+  const options = { ...commonOptions(flags), source, mode: modes[0] ?? 'director' };
+  let origin: Origin;
   try {
-    const { addresses } = (await firstPublication(sourceOf(flags, file))).state;
-    return { vips: addresses, finding: [{ level: 'ok', check, message: `${file} is valid, ${addresses.length} VIPs`, mend: null }] };
+    origin = await openOrigin(options, { clock: systemClock, random: Math.random, log: log() });
   } catch (error) {
-    if (!(error instanceof InputRefusedError)) throw error;
-    const [first = '', ...others] = refusalLines(file, error.problems);
-    const message = others.length === 0 ? first : `${first} (and ${others.length} more)`;
-    return { vips: [], finding: [{ level: 'fail', check, message, mend: `ravel-agent validate ${file}` }] };
+    const message = error instanceof Error ? error.message : String(error);
+    return { vips: [], findings: [{ level: 'fail', check: 'Kubernetes API', message, mend: null }] };
+  }
+  try {
+    return await originFindings(origin, modes);
+  } finally {
+    origin.close();
   }
 }
 
-async function run({ flags, json, output, kernel, root }: CommandContext): Promise<0 | 1> {
+async function run({ flags, json, output, kernel, root, log }: CommandContext): Promise<0 | 1> {
   const { vipInterface, stateDirectory } = commonOptions(flags);
   const interfaceName = flags['compute-iface'];
-  const file = flags['source-file'];
-  const { vips, finding } = file === undefined ? { vips: [], finding: [] } : await readVips(flags, file);
-  const subject: CheckInput = { kernel: kernel(), root, interfaceName, vipInterface, stateDirectory, vips };
   const modes: readonly Mode[] = flags.mode === undefined ? ['director', 'realserver'] : [flags.mode];
+  const { vips, findings: finding } = await sourceFindings(flags, modes, log);
+  const sysctlDirectory = flags['sysctl-dir'] ?? '/proc/sys';
+  const subject: CheckInput = { kernel: kernel(), root, interfaceName, vipInterface, stateDirectory, sysctlDirectory, vips };
   const findings = [...finding, ...(await machineChecks(subject, modes))];
   if (modes.includes('director')) findings.push(...(await directorChecks(subject)));
   if (modes.includes('realserver')) findings.push(...(await realserverChecks(subject)));
@@ -66,7 +72,8 @@ export const checkCommand: Command = {
   examples: [
     ['$0 check --mode=director --compute-iface=eth0', 'exit 0: nothing failed; 1: something did'],
     ['$0 check --mode=realserver --compute-iface=eth0 -o json', 'for a program'],
+    ['$0 check --mode=director --compute-iface=eth0 --config-name=ravel', 'the same, and whether the Kubernetes API lets it work'],
   ],
-  flags: ['mode', 'compute-iface', 'vip-interface', 'state-dir', 'source-file', 'log-level', 'log-format', 'debug'],
+  flags: ['mode', 'compute-iface', 'vip-interface', 'state-dir', 'sysctl-dir', ...sourceFlags, 'log-level', 'log-format', 'debug'],
   run,
 };

@@ -19,6 +19,8 @@ export interface CheckInput {
   readonly interfaceName: string | undefined;
   readonly vipInterface: string;
   readonly stateDirectory: string;
+  /** Where kernel settings are written. */
+  readonly sysctlDirectory: string;
   /** VIPs of the configuration, where one was given. */
   readonly vips: readonly Address[];
 }
@@ -216,7 +218,7 @@ async function nftablesCheck({ kernel }: CheckInput): Promise<Finding> {
 }
 
 async function realserverSysctl(
-  { kernel, root }: CheckInput,
+  { kernel, root, sysctlDirectory }: CheckInput,
   { key, all, accepts, value, why }: ReturnType<typeof realserverRequirements>[number],
 ): Promise<Finding> {
   const name = key.split('/').pop() ?? key;
@@ -227,9 +229,9 @@ async function realserverSysctl(
     return fail(name, `${general ?? '?'} for all interfaces overrides what is needed ${why}`, sysctlCommand(all, '0'));
   }
   const command = sysctlCommand(key, value);
-  return (await writable(join(root, 'proc/sys', key)))
+  return (await writable(join(root, sysctlDirectory, key)))
     ? warn(name, `${now} in effect; the agent sets ${value} ${why}`, command)
-    : fail(name, `${now} in effect, and /proc/sys cannot be written; ${value} is needed ${why}`, command);
+    : fail(name, `${now} in effect, and ${sysctlDirectory} cannot be written; ${value} is needed ${why}`, command);
 }
 
 export async function realserverChecks(input: CheckInput): Promise<Finding[]> {

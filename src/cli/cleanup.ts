@@ -136,7 +136,7 @@ export const cleanupCommand: Command = {
     ['$0 cleanup --dry-run', 'list what would be removed'],
     ['$0 cleanup', 'remove it'],
   ],
-  flags: ['vip-interface', 'state-dir', 'log-level', 'log-format', 'debug'],
+  flags: ['vip-interface', 'state-dir', 'sysctl-dir', 'log-level', 'log-format', 'debug'],
   options: { 'dry-run': { type: 'boolean', describe: 'only list what would be removed' } },
   run,
 };

@@ -69,7 +69,7 @@ async function execute(command: Command, argv: Record<string, unknown>, surround
   const context: CommandContext = {
     ...{ flags: values, argv, json: argv['output'] === 'json', output: surroundings.output, root: surroundings.root },
     log: () => (log ??= logFor(values, surroundings)),
-    kernel: () => (kernel ??= (surroundings.openKernel ?? openKernel)()),
+    kernel: () => (kernel ??= surroundings.openKernel?.() ?? openKernel(values['sysctl-dir'])),
   };
   for (const warning of warnings) context.log().warn(warning);
   try {

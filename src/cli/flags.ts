@@ -18,6 +18,30 @@ const flag = <Schema extends z.ZodType>(definition: Flag<Schema>): Flag<Schema> 
 export const flags = {
   mode: flag({ kind: 'text', schema: values.choice(['director', 'realserver']), about: 'what this machine does: director or realserver' }),
   'source-file': flag({ kind: 'text', schema: values.nonEmpty, about: 'cluster file, YAML or JSON; watched while the agent runs' }),
+  'config-name': flag({
+    ...{ kind: 'text', schema: values.objectName },
+    about: 'ConfigMap with the VIPs: the cluster is read from the Kubernetes API, and followed while the agent runs',
+  }),
+  'config-namespace': flag({
+    ...{ kind: 'text', schema: values.objectName, defaultText: 'that of the agent' },
+    about: 'namespace of the ConfigMap',
+  }),
+  'config-key': flag({
+    ...{ kind: 'text', schema: values.nonEmpty, defaultText: '`config`' },
+    about: 'key of its data that holds the configuration, as JSON',
+  }),
+  kubeconfig: flag({
+    ...{ kind: 'text', schema: values.nonEmpty, defaultText: 'the service account of the pod' },
+    about: 'file that says where the Kubernetes API is and who we are',
+  }),
+  'agent-namespace': flag({
+    ...{ kind: 'text', schema: values.objectName, defaultText: 'that of the service account or kubeconfig' },
+    about: 'namespace in which realservers keep the Leases that confirm what they have programmed',
+  }),
+  events: flag({
+    ...{ kind: 'switch', schema: values.boolean, default: true },
+    about: 'director: tell in Kubernetes Events why a VIP or port is not in force',
+  }),
   nodename: flag({
     ...{ kind: 'text', schema: values.nonEmpty, about: 'name of this node in the cluster' },
     ...{ default: hostname(), defaultText: 'the host name' },
@@ -37,6 +61,10 @@ export const flags = {
     schema: values.nonEmpty,
     default: '/run/ravel-agent',
     about: 'folder of the status socket and of the record of changed sysctls',
+  }),
+  'sysctl-dir': flag({
+    ...{ kind: 'text', schema: values.nonEmpty, default: '/proc/sys' },
+    about: "folder in which kernel settings are changed: where /proc/sys is read-only, as in most containers, a mount of the host's own",
   }),
   'audit-interval': flag({
     ...{ kind: 'text', schema: values.duration('1s', '1h'), default: 60_000, defaultText: '60s' },
@@ -92,7 +120,7 @@ export const flags = {
   'ipvs-ignore-node-cordon': flag({
     kind: 'switch',
     schema: values.boolean,
-    default: true,
+    default: false,
     about: 'director: nodes marked unschedulable stay backends',
   }),
   'ipvs-sysctl': flag({
@@ -142,10 +170,6 @@ export type FlagValues = { readonly [Name in FlagName]?: z.output<(typeof flags)
  * agent decides by itself, or belong to sources and modes that it does not have.
  */
 export const deadFlags: Readonly<Record<string, string>> = {
-  'config-namespace': 'the cluster comes from --source-file',
-  'config-name': 'the cluster comes from --source-file',
-  'config-key': 'the cluster comes from --source-file',
-  kubeconfig: 'the cluster comes from --source-file',
   'compute-iface-local': 'VIPs are on a device of their own',
   gateway: 'announcements are gratuitous and ask nobody',
   'primary-ip': 'a director is a backend when it runs pods',

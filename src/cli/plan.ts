@@ -1,13 +1,13 @@
 import { z } from 'zod';
-import { compositions, firstPublication, InputRefusedError } from '../modes/run.ts';
+import { firstPublication, InputRefusedError, openOrigin } from '../modes/origin.ts';
+import { compositions } from '../modes/run.ts';
 import { systemClock } from '../reconcile/clock.ts';
 import type { PlannedChange } from '../reconcile/plane.ts';
-import { agentOptions } from './agent-options.ts';
+import { agentOptions, idleFlags, sourceFlags } from './agent-options.ts';
 import type { Command, CommandContext } from './command.ts';
 import { openJournal } from './journal.ts';
 import { paint, printJson, type Output } from './output.ts';
 import { refusalLines } from './refusal.ts';
-import { sourceOf } from './run.ts';
 
 export const plannedChangeSchema = z.strictObject({
   vip: z.string().nullable().describe('VIP that the change is about; null for the device, a setting, or rules common to all'),
@@ -50,11 +50,13 @@ export function printChanges(output: Output, changes: readonly PlannedChange[]):
 
 async function run({ flags, json, output, kernel, log, root }: CommandContext): Promise<0 | 1 | 2> {
   const options = agentOptions(flags);
+  for (const warning of idleFlags(flags)) log().warn(warning);
   const journal = await openJournal(options.stateDirectory, root);
   const parts = { kernel: kernel(), journal, clock: systemClock, random: Math.random, log: log() };
   const { plane, stop } = compositions[options.mode](options, parts);
+  const origin = await openOrigin(options, parts);
   try {
-    const { state } = await firstPublication(sourceOf(flags, options.sourceFile));
+    const { state } = await firstPublication(origin, systemClock);
     const { changes, held } = await plane.preview(state);
     if (json) printJson(output, { mode: options.mode, changes: changes.map(jsonChange), held: held?.message ?? null });
     else {
@@ -64,9 +66,10 @@ async function run({ flags, json, output, kernel, log, root }: CommandContext): 
     return changes.length === 0 && held === undefined ? 0 : 2;
   } catch (error) {
     if (!(error instanceof InputRefusedError)) throw error;
-    output.complain(`${refusalLines(options.sourceFile, error.problems).join('\n')}\n`);
+    output.complain(`${refusalLines(origin.place, error.problems).join('\n')}\n`);
     return 1;
   } finally {
+    origin.close();
     stop();
   }
 }
@@ -82,7 +85,8 @@ export const planCommand: Command = {
     ['$0 plan --mode=realserver --compute-iface=eth0 --source-file=new.yaml -o json', 'the same for a program'],
   ],
   flags: [
-    ...(['mode', 'source-file', 'nodename', 'compute-iface', 'vip-interface', 'state-dir'] as const),
+    ...sourceFlags,
+    ...(['mode', 'nodename', 'compute-iface', 'vip-interface', 'state-dir'] as const),
     ...([
       'ipvs-weight-override',
       'ipvs-ignore-node-cordon',

@@ -1,26 +1,17 @@
-import type { Source } from '../model/cluster.ts';
-import { FileSource } from '../sources/file.ts';
-import { Agent, InputRefusedError } from '../modes/run.ts';
+import { InputRefusedError, openOrigin } from '../modes/origin.ts';
 import type { Mode } from '../modes/options.ts';
+import { Agent } from '../modes/run.ts';
 import { systemClock } from '../reconcile/clock.ts';
-import { agentOptions } from './agent-options.ts';
+import { agentOptions, idleFlags } from './agent-options.ts';
 import type { Command, CommandContext, ExitCode } from './command.ts';
-import { flags, type FlagName, type FlagValues } from './flags.ts';
+import { flags, type FlagName } from './flags.ts';
 import { openJournal } from './journal.ts';
 import { version } from './version-number.ts';
 
-/** The source that the flags ask for. */
-export function sourceOf(values: FlagValues, path: string): Source {
-  const target = values['auto-configure-service'];
-  const port = values['auto-configure-port'];
-  const defaultListener = target === undefined || port === undefined ? undefined : { ...target, port };
-  return new FileSource({ file: path, clock: systemClock, defaultListener });
-}
-
-async function runOnce(agent: Agent, context: CommandContext): Promise<ExitCode> {
+async function runOnce(agent: Agent, context: CommandContext, place: string): Promise<ExitCode> {
   const { failures, held } = await agent.once().catch((error: unknown) => {
     if (!(error instanceof InputRefusedError)) throw error;
-    context.log().error('input refused; nothing was changed', { file: context.flags['source-file'], problems: error.problems.length });
+    context.log().error('input refused; nothing was changed', { source: place, problems: error.problems.length });
     for (const { path, message, line } of error.problems.slice(0, 100)) context.log().error(message, { path, line });
     return { failures: ['input'], held: undefined };
   });
@@ -46,28 +37,32 @@ async function runOn(agent: Agent): Promise<ExitCode> {
 
 async function run(context: CommandContext, mode: Mode | undefined): Promise<ExitCode> {
   const options = agentOptions(context.flags, mode);
-  const agent = new Agent({
-    ...{ options, version },
-    parts: {
-      ...{ kernel: context.kernel(), clock: systemClock, random: Math.random, log: context.log() },
-      journal: await openJournal(options.stateDirectory, context.root),
-    },
-    source: () => sourceOf(context.flags, options.sourceFile),
-  });
-  return context.argv['once'] === true ? runOnce(agent, context) : runOn(agent);
+  const log = context.log();
+  for (const warning of idleFlags(context.flags)) log.warn(warning);
+  const common = { clock: systemClock, random: Math.random, log };
+  const origin = await openOrigin(options, common);
+  try {
+    const journal = await openJournal(options.stateDirectory, context.root);
+    const agent = new Agent({ options, version, parts: { ...common, kernel: context.kernel(), journal }, origin });
+    return await (context.argv['once'] === true ? runOnce(agent, context, origin.place) : runOn(agent));
+  } finally {
+    origin.close();
+  }
 }
 
 const options = {
-  once: { type: 'boolean', describe: 'make the kernel hold what the file asks for, and exit: 0 when it does, else 1' },
+  once: { type: 'boolean', describe: 'make the kernel hold what is asked for, and exit: 0 when it does, else 1' },
 } as const;
 const common = (Object.keys(flags) as FlagName[]).filter((name) => name !== 'mode');
 const sample = '--compute-iface=eth0 --source-file=cluster.yaml';
+const inCluster = '--compute-iface=eth0 --config-name=ravel';
 
 export const runCommand: Command = {
   command: '$0',
   describe: 'run in the given mode until stopped; what was programmed stays in force',
   examples: [
     [`$0 --mode=director ${sample}`, 'run a director'],
+    [`$0 --mode=director ${inCluster} --config-namespace=load-balancing`, 'the same for a Kubernetes cluster'],
     [`$0 --mode=realserver --nodename=n1 ${sample} --once`, 'program this node once'],
   ],
   flags: ['mode', ...common],

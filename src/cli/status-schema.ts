@@ -42,6 +42,42 @@ const vip = z.strictObject({
   services: z.array(service),
 });
 
+const watch = z.strictObject({
+  resource: z.string().describe('services, endpointslices, …'),
+  state: z.enum(['listing', 'watching', 'waiting']).describe('waiting: after a failure, for the next attempt'),
+  objects: z.int(),
+  resourceVersion: z.string().nullable(),
+  silentMilliseconds: z.number().nullable().describe('since the server was last heard on it; null before the first time'),
+  lists: z.int().describe('complete lists read since the start'),
+  watches: z.int().describe('watches opened since the start'),
+  error: z.string().nullable().describe('why it waits; where a right is missing, its verb and resource'),
+});
+
+const report = {
+  object: z.string().describe('what is written'),
+  written: z.int().describe('writes that the server took'),
+  lastWriteAt: z.string().nullable(),
+  failures: z.int().describe('writes that failed since the last that did not'),
+  error: z.string().nullable().describe('why the last one failed; null while it works'),
+};
+
+const kubernetes = z.strictObject({
+  server: z.string(),
+  configMap: z.strictObject({ namespace: z.string(), name: z.string(), key: z.string() }),
+  watches: z.array(watch).describe('what is followed, one entry for each kind of object'),
+  lease: z
+    .strictObject({
+      ...report,
+      programmedRevision: z.int().nullable().describe('EndpointSlices up to this resource version are in the kernel'),
+    })
+    .nullable()
+    .describe('realserver: the Lease that tells directors what is programmed'),
+  events: z
+    .strictObject({ ...report, waiting: z.int(), dropped: z.int().describe('too many at a time') })
+    .nullable()
+    .describe('director: Events about what is not in force; null with --events=false'),
+});
+
 const agent = z.strictObject({
   version: z.string(),
   mode: z.enum(['director', 'realserver']),
@@ -51,7 +87,9 @@ const agent = z.strictObject({
   interface: z.string(),
   vipInterface: z.string(),
   source: z.strictObject({
-    file: z.string(),
+    kind: z.enum(['file', 'kubernetes']),
+    file: z.string().nullable().describe('null when the cluster comes from the Kubernetes API'),
+    kubernetes: kubernetes.nullable().describe('null when it comes from a file'),
     synced: z.boolean().describe('false until the first input was accepted; nothing is written before'),
     acceptedAt: z.string().nullable().describe('when the configuration in force was accepted'),
     refused: z

@@ -1,4 +1,6 @@
 import { paint, short, table, type Output } from './output.ts';
+import type { WatchStatus } from '../model/cluster.ts';
+import type { KubernetesDocument, ReportDocument } from '../observe/agent-document.ts';
 import type { ServiceStatus, StatusDocument, VipStatusDocument } from './status-document.ts';
 
 const rate = (value: number | null | undefined, unit: string): string =>
@@ -36,6 +38,37 @@ function vipLine(output: Output, vip: VipStatusDocument): string {
   return `${paint(output, 'bold', vip.address)}  ${words.filter((word) => word !== '').join(', ')}`.trimEnd();
 }
 
+const seconds = (milliseconds: number): string => `${(milliseconds / 1000).toFixed(1)} s`;
+
+function watchRow({ resource, state, objects, silentMilliseconds, lists, watches, error }: WatchStatus): string[] {
+  const heard = silentMilliseconds === null ? 'never heard' : `heard ${seconds(silentMilliseconds)} ago`;
+  return [resource, state, `${objects} objects`, heard, `${lists} lists, ${watches} watches`, error ?? ''];
+}
+
+function reportRow({ object, written, lastWriteAt, error, failures }: ReportDocument, more: string): string[] {
+  return [
+    object,
+    error === null ? 'writing' : 'failing',
+    `${written} written`,
+    lastWriteAt === null ? 'never' : `last ${lastWriteAt}`,
+    more,
+    error === null ? '' : `${error} (${failures} times)`,
+  ];
+}
+
+function printKubernetes(output: Output, { server, watches, lease, events }: KubernetesDocument): void {
+  const healthy = watches.length > 0 && watches.every(({ error }) => error === null);
+  output.print(
+    `${server}: ${healthy ? 'followed' : paint(output, 'red', 'not followed as it should be; the last state stays in force')}\n`,
+  );
+  const rows = [
+    ...watches.map(watchRow),
+    ...(lease === null ? [] : [reportRow(lease, `revision ${lease.programmedRevision ?? 'unknown'}`)]),
+    ...(events === null ? [] : [reportRow(events, `${events.waiting} waiting, ${events.dropped} dropped`)]),
+  ];
+  output.print(table(rows, '  '));
+}
+
 function printAgent(output: Output, { mode, agent }: StatusDocument): void {
   if (agent === null) {
     output.print(`${mode}: ${paint(output, 'yellow', 'no agent answers')}; this is what is in the kernel\n`);
@@ -43,7 +76,10 @@ function printAgent(output: Output, { mode, agent }: StatusDocument): void {
   }
   const { source, loop, held, failures, foreign } = agent;
   output.print(`${mode} ${agent.node}, process ${agent.pid}, version ${agent.version}, since ${agent.startedAt}\n`);
-  output.print(`${source.file}: ${source.acceptedAt === null ? 'nothing accepted yet' : `in force since ${source.acceptedAt}`}\n`);
+  const { kubernetes } = source;
+  const place = kubernetes === null ? (source.file ?? '') : `ConfigMap ${kubernetes.configMap.namespace}/${kubernetes.configMap.name}`;
+  output.print(`${place}: ${source.acceptedAt === null ? 'nothing accepted yet' : `in force since ${source.acceptedAt}`}\n`);
+  if (kubernetes !== null) printKubernetes(output, kubernetes);
   if (source.refused !== null) {
     output.print(paint(output, 'red', `newer input refused at ${source.refused.at}:\n`));
     for (const { path, message } of source.refused.problems) output.print(`  ${path === '' ? '' : `${path}: `}${message}\n`);

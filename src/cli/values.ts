@@ -8,6 +8,11 @@ const text = z.union([z.string(), z.number().transform(String)], { error: 'must 
 
 export const nonEmpty = text.pipe(z.string().trim().min(1, 'must not be empty'));
 
+/** RFC 1123 labels with dots between, as Kubernetes names its objects; it ends up in a path of the API. */
+export const objectName = text.pipe(
+  z.string().regex(/^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/, 'is no name of a Kubernetes object'),
+);
+
 /** Linux: at most 15 characters (IFNAMSIZ), no slash, no space. */
 export const interfaceName = text.pipe(
   z.string().regex(/^[^\s/:]{1,15}$/, 'is no interface name (1 to 15 characters, no space, slash or colon)'),

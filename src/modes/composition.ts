@@ -1,7 +1,7 @@
 import type { SysctlJournal } from '../drivers/journal.ts';
 import type { Kernel } from '../drivers/kernel.ts';
 import type { AddressDriver } from '../drivers/addresses.ts';
-import type { Address } from '../model/cluster.ts';
+import type { Address, VirtualServiceKey } from '../model/cluster.ts';
 import type { Clock, Random } from '../model/clock.ts';
 import type { Log } from '../observe/log.ts';
 import { keepListening, linkJudge } from '../reconcile/drift.ts';
@@ -20,10 +20,19 @@ export interface Parts {
 /** Runs until the signal aborts. */
 export type Listener = (signal: AbortSignal) => Promise<void>;
 
+export interface ListenerHooks {
+  /** Asks the loop to read the kernel again. */
+  readonly doubt: (cause: string) => void;
+  /** Something was learnt about VIPs between two passes. */
+  readonly vipsChanged: (addresses: readonly Address[]) => void;
+}
+
 export interface Composition {
   readonly plane: Plane;
-  /** What to listen to while the agent runs. `doubt` asks the loop to read the kernel again. */
-  readonly listeners: (doubt: (cause: string) => void) => readonly Listener[];
+  /** What to listen to while the agent runs. */
+  readonly listeners: (hooks: ListenerHooks) => readonly Listener[];
+  /** Whether a director may wait to hear that these were programmed. */
+  readonly serves: (keys: Iterable<VirtualServiceKey>) => boolean;
   /** Ends what the mode does by itself between passes. */
   readonly stop: () => void;
 }

@@ -7,18 +7,25 @@ import { errorFields } from '../observe/log.ts';
 import { DirectorPlane } from '../reconcile/director.ts';
 import { Waits } from '../reconcile/handover.ts';
 import { keepListening } from '../reconcile/drift.ts';
-import { linkListener, type Composition, type Listener, type Parts } from './composition.ts';
+import { linkListener, type Composition, type Listener, type ListenerHooks, type Parts } from './composition.ts';
 import type { AgentOptions } from './options.ts';
 
 /** IPVS, VIP addresses, gratuitous ARP. */
 export function director(options: AgentOptions, parts: Parts): Composition {
   const { kernel, journal, clock, random, log } = parts;
   const addresses = new AddressDriver(kernel.links, options.vipInterface);
+  let vipsChanged: ListenerHooks['vipsChanged'] = () => {};
   const announcer = new ArpAnnouncer({
     ...{ port: kernel.arp, interface: options.interface, clock, random },
     ...{ refreshMilliseconds: options.arpRefreshMilliseconds, framesPerSecond: options.arpFramesPerSecond },
-    onAnnounced: (vips) => log.info('announced', { vips: vips.length, first: vips[0], interface: options.interface }),
-    onFailure: (error, vips) => log.warn('announcing failed', { ...errorFields(error), vips: vips.length }),
+    onAnnounced: (vips) => {
+      log.info('announced', { vips: vips.length, first: vips[0], interface: options.interface });
+      vipsChanged(vips);
+    },
+    onFailure: (error, vips) => {
+      log.warn('announcing failed', { ...errorFields(error), vips: vips.length });
+      vipsChanged(vips);
+    },
   });
   const plane = new DirectorPlane({
     ...{ ipvs: new IpvsDriver(kernel.ipvs), addresses, announcer, interface: options.interface, guard: options.guard },
@@ -32,7 +39,7 @@ export function director(options: AgentOptions, parts: Parts): Composition {
     isOwnMac: (mac) => addresses.macs.has(mac),
     onConflict: (vip, mac) => {
       announcer.conflict(vip, mac);
-      log.warn('another host claims a VIP', { reason: 'AddressConflict', vip, mac, interface: options.interface });
+      vipsChanged([vip]);
     },
     onOverrun: () => log.warn('ARP packets were lost; a conflict may have been missed', { interface: options.interface }),
   });
@@ -49,10 +56,15 @@ export function director(options: AgentOptions, parts: Parts): Composition {
     );
   return {
     plane,
-    listeners: (doubt) => [
-      linkListener(parts, options, addresses, { wants: (vip) => plane.wants(vip), doubt, onLinkUp: () => announcer.announceAgain() }),
-      conflicts,
-    ],
+    listeners: (hooks) => {
+      const { doubt } = hooks;
+      vipsChanged = hooks.vipsChanged;
+      return [
+        linkListener(parts, options, addresses, { wants: (vip) => plane.wants(vip), doubt, onLinkUp: () => announcer.announceAgain() }),
+        conflicts,
+      ];
+    },
+    serves: () => false,
     stop: () => announcer.stop(),
   };
 }

@@ -4,6 +4,28 @@ import type { GuardOptions } from '../reconcile/guard.ts';
 
 export type Mode = 'director' | 'realserver';
 
+/** Where the cluster is described. */
+export type SourceOptions =
+  | { readonly kind: 'file'; readonly file: string }
+  | {
+      readonly kind: 'kubernetes';
+      /** Namespace of the ConfigMap; undefined: that of this process. */
+      readonly namespace: string | undefined;
+      /** The ConfigMap. */
+      readonly name: string;
+      /** Key of its `data`. */
+      readonly key: string;
+      /** Undefined: the service account of this Pod. */
+      readonly kubeconfig: string | undefined;
+    };
+
+export interface DefaultListener {
+  readonly namespace: string;
+  readonly service: string;
+  readonly portName: string;
+  readonly port: number;
+}
+
 export interface AgentOptions {
   readonly mode: Mode;
   /** Name of this node in the cluster. */
@@ -12,8 +34,13 @@ export interface AgentOptions {
   readonly interface: string;
   /** Device that holds the VIPs. */
   readonly vipInterface: string;
-  /** Cluster file. */
-  readonly sourceFile: string;
+  readonly source: SourceOptions;
+  /** What answers on VIPs of the pool that have no port of their own. */
+  readonly defaultListener: DefaultListener | undefined;
+  /** Namespace of the Leases of realservers; undefined: that of this process. */
+  readonly agentNamespace: string | undefined;
+  /** Tell the cluster in Events why something is not in force. */
+  readonly events: boolean;
   /** Folder of the status socket and of the sysctl journal. */
   readonly stateDirectory: string;
   readonly auditMilliseconds: number;

@@ -32,10 +32,14 @@ export function realserver(options: AgentOptions, parts: Parts): Composition {
       );
   return {
     plane,
-    listeners: (doubt) => [
+    listeners: ({ doubt }) => [
       linkListener(parts, options, addresses, { wants: (vip) => plane.wants(vip), doubt, onLinkUp: () => {} }),
       rules(doubt),
     ],
+    serves: (keys) => {
+      for (const key of keys) if (plane.serves(key)) return true;
+      return false;
+    },
     stop: () => {},
   };
 }

@@ -4,14 +4,17 @@ import type { Server } from 'node:http';
 import type { Problem, Publication, Reason, Source, VirtualServiceKey } from '../model/cluster.ts';
 import type { AgentDocument } from '../observe/agent-document.ts';
 import { errorFields } from '../observe/log.ts';
+import { ReasonJournal } from '../observe/reasons.ts';
 import { serveStatus, stopServing } from '../observe/status-server.ts';
 import { Backoff } from '../reconcile/backoff.ts';
 import { sleep } from '../reconcile/drift.ts';
 import { ReconcileLoop } from '../reconcile/loop.ts';
 import type { DriverFailure } from '../drivers/outcome.ts';
+import type { Work } from '../reconcile/gate.ts';
 import type { Composition, Parts } from './composition.ts';
 import { director } from './director.ts';
 import type { AgentOptions, Mode } from './options.ts';
+import { firstPublication, type Origin } from './origin.ts';
 import { realserver } from './realserver.ts';
 
 export const compositions: Readonly<Record<Mode, (options: AgentOptions, parts: Parts) => Composition>> = { director, realserver };
@@ -19,8 +22,8 @@ export const compositions: Readonly<Record<Mode, (options: AgentOptions, parts: 
 export interface AgentInput {
   readonly options: AgentOptions;
   readonly parts: Parts;
-  /** Made anew for each reload. */
-  readonly source: () => Source;
+  /** The caller's: the agent does not close it. */
+  readonly origin: Origin;
   readonly version: string;
 }
 
@@ -36,24 +39,40 @@ export class Agent {
   readonly loop: ReconcileLoop;
   readonly #startedAt: string;
   readonly #record: SourceRecord = { acceptedAt: null, refused: null, warnings: [] };
+  readonly #reasons: ReasonJournal;
+  /** Virtual services whose operations failed in the last pass, or in one before that still stands. */
+  #refusedByKernel: ReadonlyMap<VirtualServiceKey, Reason> = new Map();
   #reload: AbortController | undefined;
+  #source: Source | undefined;
 
   constructor(input: AgentInput) {
     this.#input = input;
     const { options, parts } = input;
     this.#composition = compositions[options.mode](options, parts);
     this.#startedAt = parts.clock.date().toISOString();
-    this.loop = new ReconcileLoop({ plane: this.#composition.plane, ...parts, auditMilliseconds: options.auditMilliseconds });
+    this.loop = new ReconcileLoop({
+      ...{ plane: this.#composition.plane, ...parts, auditMilliseconds: options.auditMilliseconds },
+      onPass: (_outcome, _milliseconds, work) => this.#afterPass(work),
+    });
+    const { plane } = this.#composition;
+    this.#reasons = new ReasonJournal({
+      ...{ log: parts.log, clock: parts.clock },
+      reason: (key) => plane.reason(key) ?? this.#refusedByKernel.get(key),
+      vipReason: (address) => plane.vip(address).reason,
+      onChange: (change) => input.origin.correspondent?.reason(change),
+    });
   }
 
   /** Runs until the signal aborts. Rejects only when another agent holds the status socket. */
   async run(signal: AbortSignal): Promise<void> {
-    const { parts, options } = this.#input;
+    const { parts, options, origin } = this.#input;
     const server = await this.#serve();
     // Listening starts before the first read: what changes in between is heard.
-    const listeners = this.#composition.listeners((cause) => this.loop.doubt(cause)).map((listen) => listen(signal));
-    parts.log.info('started', { mode: options.mode, node: options.nodeName, interface: options.interface, file: options.sourceFile });
-    await Promise.all([...listeners, this.#runSource(signal), this.loop.run(signal)]);
+    const listeners = this.#composition
+      .listeners({ doubt: (cause) => this.loop.doubt(cause), vipsChanged: (vips) => this.#reasons.lookAt(vips) })
+      .map((listen) => listen(signal));
+    parts.log.info('started', { mode: options.mode, node: options.nodeName, interface: options.interface, source: origin.place });
+    await Promise.all([...listeners, this.#runSource(signal), this.loop.run(signal), origin.correspondent?.run(signal)]);
     this.#composition.stop();
     if (server !== undefined) await stopServing(server);
     parts.log.info('stopped; what was programmed stays in force', { mode: options.mode });
@@ -61,13 +80,13 @@ export class Agent {
 
   /** Reads the source from its beginning, as after a start. */
   reload(): void {
-    this.#input.parts.log.info('reloading', { file: this.#input.options.sourceFile });
+    this.#input.parts.log.info('reloading', { source: this.#input.origin.place });
     this.#reload?.abort();
   }
 
   /** The first state of the source, then one pass. Returns what failed; throws when the input is refused. */
   async once(): Promise<{ failures: readonly DriverFailure[]; held: string | undefined }> {
-    this.#accept(await firstPublication(this.#input.source()));
+    this.#accept(await firstPublication(this.#input.origin, this.#input.parts.clock));
     const failures = await this.loop.once();
     this.#composition.stop();
     return { failures, held: this.loop.status().held };
@@ -75,13 +94,18 @@ export class Agent {
 
   /** What `GET /status` answers. */
   document(): AgentDocument {
-    const { options, version } = this.#input;
+    const { options, version, origin } = this.#input;
     const loop = this.loop.status();
     const plane = this.#composition.plane.status();
     return {
       ...{ version, mode: options.mode, node: options.nodeName, pid: process.pid, startedAt: this.#startedAt },
       ...{ interface: options.interface, vipInterface: options.vipInterface },
-      source: { file: options.sourceFile, synced: loop.synced, ...this.#record },
+      source: {
+        kind: options.source.kind,
+        file: options.source.kind === 'file' ? options.source.file : null,
+        kubernetes: origin.kubernetes?.document(this.#source) ?? null,
+        ...{ synced: loop.synced, ...this.#record },
+      },
       loop: {
         ...{ passes: loop.passes, written: loop.written, doubts: loop.doubts, attempts: loop.attempts },
         lastPass: loop.lastPass ?? null,
@@ -92,7 +116,7 @@ export class Agent {
       vips: plane.vips.map(({ address, announced, reason, conflicts }) => ({
         ...{ address, announced: announced ?? null, reason: reason ?? null, conflicts },
       })),
-      reasons: { ...notProgrammed(loop.failures), ...Object.fromEntries(plane.reasons) },
+      reasons: { ...Object.fromEntries(notProgrammed(loop.failures)), ...Object.fromEntries(plane.reasons) },
       foreign: plane.foreign,
     };
   }
@@ -120,6 +144,22 @@ export class Agent {
     this.#record.refused = null;
     this.#record.warnings = publication.warnings;
     this.loop.publish(publication);
+    // Nothing to do for it: what has come is as good as programmed.
+    const { change, state } = publication;
+    if (!change.all && change.virtualServices.size === 0 && !this.loop.busy) this.#confirm(state.revision, false);
+  }
+
+  #afterPass({ state, change }: Work): void {
+    const { failures } = this.loop.status();
+    this.#refusedByKernel = notProgrammed(failures);
+    this.#reasons.update(state, change);
+    this.#confirm(state.revision, change.all || this.#composition.serves(change.virtualServices));
+  }
+
+  /** What failed is not in the kernel, and which endpoints that concerns nobody knows: better say nothing. */
+  #confirm(revision: number | undefined, pressing: boolean): void {
+    if (revision !== undefined && this.loop.status().failures.length === 0)
+      this.#input.origin.correspondent?.programmed(revision, pressing);
   }
 
   #refuse(problems: readonly Problem[]): void {
@@ -129,16 +169,18 @@ export class Agent {
     log.error(`input refused; ${rest}`, { problems: problems.length });
     for (const { path, message, line } of problems.slice(0, 20)) log.error(message, { path, line });
     this.#record.refused = { at: clock.date().toISOString(), problems: problems.slice(0, 100) };
+    this.#input.origin.correspondent?.refused(problems);
   }
 
   async #runSource(signal: AbortSignal): Promise<void> {
-    const { parts, source } = this.#input;
+    const { parts, origin } = this.#input;
     const backoff = new Backoff({ random: parts.random });
     while (!signal.aborted) {
       this.#reload = new AbortController();
       const either = AbortSignal.any([signal, this.#reload.signal]);
       try {
-        await source().run({
+        this.#source = origin.source();
+        await this.#source.run({
           signal: either,
           onPublication: (publication) => {
             backoff.succeed();
@@ -155,37 +197,6 @@ export class Agent {
 }
 
 /** Virtual services that the kernel refused, with its words. */
-function notProgrammed(failures: readonly DriverFailure[]): Record<VirtualServiceKey, Reason> {
-  return Object.fromEntries(failures.flatMap(({ key, message }) => (key === undefined ? [] : [[key, { code: 'NotProgrammed', message }]])));
-}
-
-/** The input was refused before any was accepted. */
-export class InputRefusedError extends Error {
-  override readonly name = 'InputRefusedError';
-  readonly problems: readonly Problem[];
-
-  constructor(problems: readonly Problem[]) {
-    super(problems.map(({ path, message }) => (path === '' ? message : `${path}: ${message}`)).join('\n'));
-    this.problems = problems;
-  }
-}
-
-/** Runs a source just long enough to hear its first word. */
-export async function firstPublication(source: Source): Promise<Publication> {
-  const stop = new AbortController();
-  return new Promise((resolve, reject) => {
-    source
-      .run({
-        signal: stop.signal,
-        onPublication: (publication) => {
-          resolve(publication);
-          stop.abort();
-        },
-        onRefused: (problems) => {
-          reject(new InputRefusedError(problems));
-          stop.abort();
-        },
-      })
-      .then(() => reject(new Error('the source ended without a word')), reject);
-  });
+function notProgrammed(failures: readonly DriverFailure[]): Map<VirtualServiceKey, Reason> {
+  return new Map(failures.flatMap(({ key, message }) => (key === undefined ? [] : [[key, { code: 'NotProgrammed', message }] as const])));
 }

@@ -1,11 +1,34 @@
 /** What a running agent says of itself over its socket. */
-import type { Address, Problem, Reason, ReasonCode, VirtualServiceKey } from '../model/cluster.ts';
+import type { Address, Problem, Reason, ReasonCode, VirtualServiceKey, WatchStatus } from '../model/cluster.ts';
 
 export interface AgentFailure {
   readonly op: string;
   readonly object: string;
   readonly errno: string;
   readonly message: string;
+}
+
+/** What becomes of one kind of thing that the agent writes into its cluster. */
+export interface ReportDocument {
+  /** `leases.coordination.k8s.io shop/ravel-realserver-n1`, or the kind alone. */
+  readonly object: string;
+  readonly written: number;
+  readonly lastWriteAt: string | null;
+  /** Writes that failed since the last that did not. */
+  readonly failures: number;
+  /** Why the last write failed, with the server's words; null while it works. */
+  readonly error: string | null;
+}
+
+export interface KubernetesDocument {
+  /** `https://10.96.0.1:443` */
+  readonly server: string;
+  readonly configMap: { readonly namespace: string; readonly name: string; readonly key: string };
+  readonly watches: readonly WatchStatus[];
+  /** Realserver: the Lease that confirms what is programmed. */
+  readonly lease: (ReportDocument & { readonly programmedRevision: number | null }) | null;
+  /** Director: the Events that say why something is not in force; null with --events=false. */
+  readonly events: (ReportDocument & { readonly waiting: number; readonly dropped: number }) | null;
 }
 
 export interface AgentDocument {
@@ -17,7 +40,11 @@ export interface AgentDocument {
   readonly interface: string;
   readonly vipInterface: string;
   readonly source: {
-    readonly file: string;
+    readonly kind: 'file' | 'kubernetes';
+    /** Null when the cluster comes from the Kubernetes API. */
+    readonly file: string | null;
+    /** Null when it comes from a file. */
+    readonly kubernetes: KubernetesDocument | null;
     readonly synced: boolean;
     /** When the configuration in force was accepted; null before the first. */
     readonly acceptedAt: string | null;

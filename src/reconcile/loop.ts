@@ -82,6 +82,11 @@ export class ReconcileLoop {
     return this.#running || this.#nextAt() <= this.#options.clock.now();
   }
 
+  /** Something is still to be done for what was published, or found out about the kernel. */
+  get busy(): boolean {
+    return this.#running || this.#gate.pending || Number.isFinite(this.#doubtAt);
+  }
+
   publish(publication: Publication): void {
     this.#gate.publish(publication);
     this.#wake();
@@ -120,7 +125,7 @@ export class ReconcileLoop {
 
   /** Resolves when nothing waits and nothing runs; failures may stand. */
   settled(): Promise<void> {
-    if (!this.#busy()) return Promise.resolve();
+    if (!this.busy) return Promise.resolve();
     return new Promise((resolve) => this.#waiters.push(resolve));
   }
 
@@ -137,10 +142,6 @@ export class ReconcileLoop {
       nextRetryMilliseconds: Number.isFinite(wait) ? Math.max(0, Math.round(wait)) : undefined,
       doubts: this.#doubts,
     };
-  }
-
-  #busy(): boolean {
-    return this.#running || this.#gate.pending || Number.isFinite(this.#doubtAt);
   }
 
   #nextAt(): number {
@@ -178,7 +179,7 @@ export class ReconcileLoop {
     this.#running = false;
     this.#account(work, outcome, started);
     this.#options.onPass?.(outcome, clock.now() - started, work);
-    if (!this.#busy()) for (const resolve of this.#waiters.splice(0)) resolve();
+    if (!this.busy) for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
   async #attempt(work: Work): Promise<PassOutcome> {

@@ -62,7 +62,7 @@ function start(mode: Mode, kernel: FakeKernel, folder = mkdtempSync(join(tmpdir(
       ...{ kernel: { ipvs, nftables, links, arp, sysctls }, journal: new SysctlJournal(folder, '1', 'boot'), clock: systemClock },
       ...{ random: Math.random, log: collectingLog(lines) },
     },
-    source: () => source,
+    origin: { place: 'a puppet', source: () => source, close: () => {} },
     version: '1.2.3',
   });
   const stop = new AbortController();

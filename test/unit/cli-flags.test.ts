@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { agentOptions } from '../../src/cli/agent-options.ts';
+import { agentOptions, commonOptions, idleFlags } from '../../src/cli/agent-options.ts';
 import { deadFlags, environmentName, flags } from '../../src/cli/flags.ts';
 import { resolveFlags, UsageError } from '../../src/cli/resolve.ts';
 import { parseDuration } from '../../src/model/duration.ts';
@@ -40,7 +40,8 @@ test('every flag can come from all three places', async () => {
     ...{ mode: 'director', 'ipvs-sysctl': 'sloppy_tcp=1', 'pod-cidr-masq': '10.244.0.0/16', 'log-level': 'warn', 'log-format': 'json' },
     ...{ 'auto-configure-service': 'a/b:c', 'auto-configure-port': '80', 'arp-rate': '50', 'removal-guard-share': '7' },
     ...{ 'removal-guard-count': '3', 'audit-interval': '5s', 'arp-refresh': '5s', 'source-file': '/x', 'state-dir': '/x', nodename: 'n7' },
-    ...{ 'compute-iface': 'eth7', 'vip-interface': 'vip7', 'handover-delay': '3s' },
+    ...{ 'config-name': 'ravel', 'config-namespace': 'lb', 'config-key': 'green', kubeconfig: '/k', 'agent-namespace': 'lb' },
+    ...{ 'sysctl-dir': '/x', 'compute-iface': 'eth7', 'vip-interface': 'vip7', 'handover-delay': '3s' },
     ...{ 'drain-timeout': '30s', 'readiness-timeout': '4s', 'ipvs-idle-destinations': 'keep' },
   };
   for (const [name, flag] of Object.entries(flags)) {
@@ -108,12 +109,54 @@ test('dead flags are accepted with one warning each, wherever they come from', a
 
 test('a run complains about all that is missing at once, and about a VIP device that would answer ARP', async () => {
   const { values } = await resolveFlags({}, {});
-  assert.throws(() => agentOptions(values), /--mode[^]*--source-file[^]*--compute-iface/);
+  assert.throws(() => agentOptions(values), /--mode[^]*--config-name=NAME or --source-file=FILE[^]*--compute-iface/);
   const both = { mode: 'realserver', 'source-file': 'x', 'compute-iface': 'eth0', 'vip-interface': 'eth0' };
   const realserver = await resolveFlags(both, {});
   assert.throws(() => agentOptions(realserver.values), /must not be --compute-iface/);
   const director = await resolveFlags({ ...both, mode: 'director' }, {});
   assert.equal(agentOptions(director.values).vipInterface, 'eth0');
+});
+
+const chosen = async (flags: Record<string, string>): Promise<unknown> => {
+  const { values } = await resolveFlags({ mode: 'director', 'compute-iface': 'eth0', ...flags }, {});
+  return agentOptions(values).source;
+};
+
+test('the source is the API when a ConfigMap is named, the file when a file is', async () => {
+  assert.deepEqual(await chosen({ 'source-file': '/x' }), { kind: 'file', file: '/x' });
+  const kubernetes = { kind: 'kubernetes', namespace: undefined, name: 'ravel', key: 'config', kubeconfig: undefined };
+  assert.deepEqual(await chosen({ 'config-name': 'ravel' }), kubernetes);
+  const flags = { 'config-name': 'ravel', 'config-namespace': 'lb', 'config-key': 'green', kubeconfig: '/k' };
+  assert.deepEqual(await chosen(flags), { kind: 'kubernetes', namespace: 'lb', name: 'ravel', key: 'green', kubeconfig: '/k' });
+});
+
+test('both sources, or none, is a wrong call that says so', async () => {
+  await refused(chosen({ 'source-file': '/x', 'config-name': 'ravel' }), /by a file or by the Kubernetes API, not by both/);
+  await refused(chosen({}), /^missing --config-name=NAME or --source-file=FILE/);
+  await refused(chosen({ 'config-namespace': 'lb', 'config-key': 'green', kubeconfig: '/k' }), /^missing --config-name=NAME/);
+});
+
+test('names that no object can have are refused: they become part of a path', async () => {
+  for (const name of ['../secrets', 'a/b', 'Ravel', '-a', 'a..b', 'a?b', 'a'.repeat(254), ' '])
+    await refused(resolveFlags({ 'config-name': name }, {}), /--config-name: is no name of a Kubernetes object/);
+  await refused(resolveFlags({ 'agent-namespace': 'a b', 'config-namespace': '' }, {}), /--agent-namespace/, /--config-namespace/);
+  await refused(resolveFlags({ 'config-key': '' }, {}), /--config-key: must not be empty/);
+  assert.equal((await resolveFlags({ 'config-name': 'lb.example-1' }, {})).values['config-name'], 'lb.example-1');
+});
+
+test('flags of the API beside a file are named as idle, and only those', async () => {
+  const idle = async (flags: Record<string, string>): Promise<string[]> => idleFlags((await resolveFlags(flags, {})).values);
+  const [first, ...others] = await idle({ 'source-file': '/x', 'config-key': 'green' });
+  assert.equal(first, '--config-key has no effect: the cluster comes from --source-file');
+  assert.deepEqual(others, []);
+  assert.deepEqual(await idle({ 'source-file': '/x' }), []);
+  assert.deepEqual(await idle({ 'config-name': 'ravel', 'config-key': 'green' }), []);
+});
+
+test('cordoned nodes leave unless it is said that they stay', async () => {
+  const { values } = await resolveFlags({}, {});
+  assert.equal(commonOptions(values).ignoreCordon, false);
+  assert.equal(commonOptions((await resolveFlags({ 'ipvs-ignore-node-cordon': 'true' }, {})).values).ignoreCordon, true);
 });
 
 test('the version is that of the package', () => {

@@ -1,0 +1,51 @@
+/** What the kernel holds of one virtual service, for whoever decides what becomes of it. */
+import type { Observed, ObservedDestination } from '../desired/drain.ts';
+import type { DesiredIpvsService } from '../desired/types.ts';
+import type { VirtualServiceKey } from '../model/cluster.ts';
+import { destinationIdAt, serviceKeyAt } from '../native/ipvs-columns.ts';
+import { FORWARDING_NUMBER } from '../native/ipvs-constants.ts';
+import type { IpvsSnapshot } from '../native/ipvs-types.ts';
+import { foreignTraits } from './ipvs-compare.ts';
+
+const nothing: Observed = new Map();
+
+/** A snapshot, to be asked service by service. */
+export class ObservedServices {
+  readonly #snapshot: IpvsSnapshot;
+  readonly #rows = new Map<VirtualServiceKey, number>();
+
+  constructor(snapshot: IpvsSnapshot) {
+    this.#snapshot = snapshot;
+    for (let row = 0; row < snapshot.services.count; row++) this.#rows.set(serviceKeyAt(snapshot, row), row);
+  }
+
+  /**
+   * Destinations that an agent may have written, with their connections: those on the port of the service, of methods
+   * that the agent uses. None of a service with settings that it never writes (docs/ownership.md).
+   */
+  destinations(key: VirtualServiceKey): Observed {
+    const row = this.#rows.get(key);
+    if (row === undefined) return nothing;
+    const { services, destinations: columns } = this.#snapshot;
+    const first = services.firstDestination[row] ?? 0;
+    const end = services.firstDestination[row + 1] ?? 0;
+    if (foreignTraits(this.#snapshot, row, first, end) !== undefined) return nothing;
+    const found = new Map<string, ObservedDestination>();
+    for (let at = first; at < end; at++) {
+      const forward = columns.forward[at];
+      if (columns.port[at] !== services.port[row]) continue;
+      if (forward !== FORWARDING_NUMBER.direct && forward !== FORWARDING_NUMBER.tunnel) continue;
+      found.set(destinationIdAt(this.#snapshot, at).address, {
+        weight: columns.weight[at] ?? 0,
+        connections: (columns.activeConnections[at] ?? 0) + (columns.inactiveConnections[at] ?? 0),
+      });
+    }
+    return found;
+  }
+}
+
+/** The same of what was last written; nobody counted the connections. */
+export function asWritten(service: DesiredIpvsService | undefined): Observed {
+  if (service === undefined) return nothing;
+  return new Map(service.destinations.map(({ id, spec }) => [id.address, { weight: spec.weight, connections: undefined }]));
+}
