@@ -1,4 +1,5 @@
 import type { BuildOptions } from 'esbuild';
+import { onlyKubeConfig } from './bundle-kubeconfig.ts';
 
 /** esbuild settings shared by the agent's bundle and the test bundles. */
 export const bundleOptions = {
@@ -8,6 +9,7 @@ export const bundleOptions = {
   format: 'esm',
   // The addon is found at run time, next to the checkout or by RAVEL_ADDON.
   external: ['*.node'],
+  plugins: [onlyKubeConfig],
   legalComments: 'none',
   logLevel: 'warning',
   // CommonJS dependencies inside an ESM bundle call require() for Node's own modules.

@@ -1,19 +1,31 @@
 /**
- * Builds what is released: the agent as one minified file (loading a tree of small modules dominates
- * its start-up), and `ravel-agent/native` as plain modules with declarations.
+ * Builds what is released: the agent as few minified files (loading a tree of small modules dominates its start-up), and
+ * `ravel-agent/native` as plain modules with declarations. dist/ravel-agent.js is the program; what only some modes need
+ * lies in chunks beside it (dist/ravel-agent-*.js) that are loaded when they are.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, globSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
 import { bundleOptions } from './bundle-options.ts';
 
 const entry = 'src/cli/main.ts';
 if (existsSync(entry)) {
-  await build({ ...bundleOptions, entryPoints: [entry], outfile: 'dist/ravel-agent.js', minify: true, keepNames: true }).catch(() => {
+  const { metafile } = await build({
+    ...bundleOptions,
+    entryPoints: { 'ravel-agent': entry },
+    outdir: 'dist',
+    splitting: true,
+    chunkNames: 'ravel-agent-[hash]',
+    minify: true,
+    keepNames: true,
+    metafile: true,
+  }).catch(() => {
     // esbuild has said what is wrong.
     process.exit(1);
   });
   chmodSync('dist/ravel-agent.js', 0o755);
+  // Chunks of the build before last: an agent that just started may still be loading them until here.
+  for (const file of globSync('dist/ravel-agent-*.js')) if (!(file in metafile.outputs)) rmSync(file);
 }
 
 rmSync('dist/native', { recursive: true, force: true });
