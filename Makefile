@@ -35,7 +35,7 @@ bundle: build ## build what is released: dist/ravel-agent.js and dist/native
 	@$(SCRIPT) scripts/bundle.ts
 
 .PHONY: test
-test: bundle ## run all test layers (LAYERS=unit,netns selects)
+test: bundle ## run all test layers but e2e (LAYERS=unit,netns selects)
 	@scripts/system-packages net
 	@$(SCRIPT) test/run.ts $(if $(LAYERS),--layers=$(LAYERS))
 
@@ -55,6 +55,14 @@ test-netns: bundle ## against the running kernel, in network namespaces
 	@$(SCRIPT) test/run.ts --layers=netns
 test-vm: bundle ## IPVS and real packets, in a VM if this kernel has no ip_vs
 	@$(SCRIPT) test/run.ts --layers=vm
+
+.PHONY: test-e2e soak
+test-e2e: bundle ## agents on a real Kubernetes control plane (needs Go); prints the table, writes build/e2e.json
+	@scripts/system-packages net e2e
+	@$(SCRIPT) test/run.ts --layers=e2e
+soak: bundle ## API server away for DOWN (30m), then changes for CHURN (20m); prints the slope of the memory
+	@scripts/system-packages net e2e
+	@$(SCRIPT) test/e2e/soak.ts $(if $(DOWN),--down=$(DOWN)) $(if $(CHURN),--churn=$(CHURN))
 
 .PHONY: bench
 bench: bundle ## measure against the goals; writes build/bench.json

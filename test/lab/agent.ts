@@ -14,14 +14,20 @@ export class LabAgent {
   readonly #options: readonly string[];
   #process: LabProcess | undefined;
 
-  constructor(namespace: Namespace, mode: 'director' | 'realserver', sourceFile: string, extra: readonly string[] = []) {
+  constructor(
+    namespace: Namespace,
+    mode: 'director' | 'realserver',
+    sourceFile: string | undefined,
+    extra: readonly string[] = [],
+    nodeName = namespace.name,
+  ) {
     this.namespace = namespace;
     this.mode = mode;
     const state = `--state-dir=/run/lab/${namespace.name}`;
     this.#options = [
       `--mode=${mode}`,
-      `--nodename=${namespace.name}`,
-      `--source-file=${sourceFile}`,
+      `--nodename=${nodeName}`,
+      ...(sourceFile === undefined ? [] : [`--source-file=${sourceFile}`]),
       '--compute-iface=eth0',
       state,
       ...extra,
@@ -37,6 +43,12 @@ export class LabAgent {
   start(wrapper: readonly string[] = []): void {
     const command = [...wrapper, process.execPath, bundle, ...this.#options, '--log-format=json'];
     this.#process = new LabProcess(this.namespace, `agent-${this.namespace.name}`, command);
+  }
+
+  /** Ends it if it runs. */
+  async end(signal: NodeJS.Signals = 'SIGTERM'): Promise<string | undefined> {
+    if (this.#process === undefined || this.#process.exit !== undefined) return this.#process?.exit;
+    return this.#process.stop(signal);
   }
 
   /** What the agent says of itself; undefined when none answers. Unix sockets know no network namespace. */

@@ -22,7 +22,7 @@ export class LabProcess {
   readonly #ended: Promise<unknown>;
   #exit: string | undefined;
 
-  constructor(namespace: Namespace, name: string, command: readonly string[], env: Readonly<Record<string, string>> = {}) {
+  constructor(namespace: Pick<Namespace, 'spawn'>, name: string, command: readonly string[], env: Readonly<Record<string, string>> = {}) {
     this.name = name;
     mkdirSync(logFolder, { recursive: true });
     const log = createWriteStream(path.join(logFolder, `${name}.log`), { flags: 'a' });

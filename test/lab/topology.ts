@@ -8,7 +8,7 @@
  * Pods hang on point-to-point links of their node, as many network plugins do it.
  */
 import { LabProcess } from './process.ts';
-import { Namespace } from './namespace.ts';
+import { Namespace, run } from './namespace.ts';
 import { program } from './programs.ts';
 
 export const addresses = { client: '10.20.0.1', director: '10.20.0.10', n1: '10.20.0.11', n2: '10.20.0.12' } as const;
@@ -53,6 +53,16 @@ export class Topology {
       await topology.hosts[node].run(['sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward']);
     }
     return topology;
+  }
+
+  /** Puts the namespace that this process is in on the segment, too: the way to what is outside of the lab. */
+  async joinHere(address: string): Promise<void> {
+    await this.#segment.ip(
+      `link add here type veth peer name segment netns ${process.pid}`,
+      'link set here master bridge',
+      'link set here up',
+    );
+    await run(['ip', '-batch', '-'], { input: `addr add ${address}/24 dev segment\nlink set segment up\n` });
   }
 
   /** Makes the place for a pod on a node: its namespace, link and route. */

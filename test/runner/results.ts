@@ -24,6 +24,8 @@ export interface LayerResult {
   readonly problems: string[];
   readonly notes: string[];
   seconds: number;
+  /** Why the layer could not be run here at all, which is no failure. */
+  notRun?: string;
 }
 
 export function emptyResult(layer: string): LayerResult {
@@ -74,8 +76,9 @@ export function addNativeOutput(result: LayerResult, output: string, status: num
   }
 }
 
-/** A layer that ran nothing proves nothing. */
+/** A layer that ran nothing proves nothing, unless it says why it could not. */
 export function finish(result: LayerResult): void {
+  if (result.notRun !== undefined && result.notRun !== '' && result.failed === 0) return;
   if (result.passed + result.failed === 0) {
     addFailure(result, result.skipped.length > 0 ? 'every test was skipped' : 'no test ran');
   }
@@ -91,9 +94,10 @@ export function summary(results: readonly LayerResult[], notSelected: readonly s
   for (const r of results) {
     lines.push(row([r.layer, `${r.passed + r.failed}`, `${r.passed}`, `${r.failed}`, `${r.skipped.length}`, r.seconds.toFixed(1)]));
   }
+  for (const { layer, notRun } of results) if (notRun !== undefined) lines.push(`  ${layer} was not run: ${notRun}`);
   for (const result of results) for (const note of result.notes) lines.push(`  ${result.layer}: ${note}`);
   for (const result of results) for (const skip of result.skipped) lines.push(`  skipped in ${result.layer}: ${skip}`);
-  if (notSelected.length > 0) lines.push(`  not selected by LAYERS: ${notSelected.join(', ')}`);
+  if (notSelected.length > 0) lines.push(`  not selected: ${notSelected.join(', ')}`);
   const sum = (count: (r: LayerResult) => number): number => results.reduce((total, r) => total + count(r), 0);
   lines.push(`${sum((r) => r.passed)} passed, ${sum((r) => r.failed)} failed, ${sum((r) => r.skipped.length)} skipped`);
   return lines.join('\n');

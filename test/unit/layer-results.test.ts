@@ -37,6 +37,16 @@ test('a layer that ran nothing fails, also when all of it was skipped', () => {
   assert.equal(skipped.failed, 1);
 });
 
+test('a layer that says why it could not be run is named, and does not fail', () => {
+  const result = { ...emptyResult('e2e'), notRun: 'there is no go here' };
+  finish(result);
+  assert.equal(result.failed, 0);
+  assert.match(summary([result], []), /e2e was not run: there is no go here/);
+  const empty = { ...emptyResult('e2e'), notRun: '' };
+  finish(empty);
+  assert.equal(empty.failed, 1, 'an empty reason is none');
+});
+
 test('the sanitizer run is counted from its last line', () => {
   const good = emptyResult('native');
   addNativeOutput(good, 'skipped Kernel: no netlink here\n12 passed, 0 failed, 1 skipped\n', 0);
@@ -57,6 +67,6 @@ test('the summary ends with one line of totals', () => {
   addLines(result, line({}) + line({ outcome: 'skipped', reason: 'why' }));
   const text = summary([result], ['vm']);
   assert.match(text, /skipped in unit: a test: why/);
-  assert.match(text, /not selected by LAYERS: vm/);
+  assert.match(text, /not selected: vm/);
   assert.equal(text.split('\n').at(-1), '1 passed, 0 failed, 1 skipped');
 });
