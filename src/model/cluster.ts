@@ -110,14 +110,18 @@ export interface ClusterState {
  * `confirmed` when realservers have caught up: what waits for them is to be looked at.
  */
 export type StateChange =
-  | { readonly all: true }
-  | { readonly all: false; readonly virtualServices: ReadonlySet<VirtualServiceKey>; readonly confirmed?: boolean };
+  { readonly all: true } | { readonly all: false; readonly virtualServices: ReadonlySet<VirtualServiceKey>; readonly confirmed?: boolean };
 
 export interface Publication {
   readonly state: ClusterState;
   readonly change: StateChange;
   /** What was accepted but is worth a word: coercions, unused keys. Once per accepted input. */
   readonly warnings: readonly Problem[];
+  /**
+   * Where the configuration is one input of several: whether this brings a new one, whether only something else has
+   * changed, or something else has changed while the newest configuration is refused. Absent: new.
+   */
+  readonly configuration?: 'new' | 'same' | 'refused';
 }
 
 /** One finding in the input, at its place. */

@@ -38,6 +38,7 @@ export class Assembly {
   #confirmed = false;
   #followsLeases = false;
   #forced = false;
+  #newConfiguration = false;
   #warnings: Problem[] = [];
   readonly #warned = new Set<string>();
   #state: ClusterState | undefined;
@@ -67,6 +68,7 @@ export class Assembly {
 
   configure(configuration: Configuration, warnings: readonly Problem[], forced: boolean): void {
     this.#configuration = configuration;
+    this.#newConfiguration = true;
     this.#whole = true;
     this.#forced ||= forced;
     this.#warnings.push(...warnings);
@@ -182,11 +184,12 @@ export class Assembly {
     const warnings = this.#warnings;
     const confirmed = this.#confirmed;
     const forced = this.#forced;
+    const news = { configuration: this.#newConfiguration ? 'new' : 'same' } as const;
     const tidings = this.#tidings(previous, confirmed);
     const whole = this.#whole || previous === undefined || touched.size > mostSingly;
     this.#touched = new Set();
     this.#warnings = [];
-    this.#confirmed = this.#forced = this.#whole = false;
+    this.#confirmed = this.#forced = this.#whole = this.#newConfiguration = false;
 
     const { state, change } = whole
       ? yield* this.#compareWhole(previous, touched, configuration)
@@ -194,9 +197,9 @@ export class Assembly {
     const { revision: _revision, confirmed: _confirmed, ...rest } = state;
     const next: ClusterState = { ...rest, ...tidings };
     this.#state = next;
-    if (change.all) return { state: next, change, warnings };
+    if (change.all) return { state: next, change, warnings, ...news };
     if (change.virtualServices.size === 0 && !confirmed && !forced && warnings.length === 0) return undefined;
-    return { state: next, change: confirmed ? { ...change, confirmed: true } : change, warnings };
+    return { state: next, change: confirmed ? { ...change, confirmed: true } : change, warnings, ...news };
   }
 
   *#compareWhole(

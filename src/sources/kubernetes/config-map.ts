@@ -56,6 +56,11 @@ export class ConfigMapReader implements Sink<ConfigText> {
     this.#name = `ConfigMap ${options.config.namespace}/${options.config.name}`;
   }
 
+  /** The newest input was refused. */
+  get refused(): boolean {
+    return this.#refused !== '';
+  }
+
   put(key: string, { text, binary }: ConfigText): void {
     if (!this.#isOurs(key)) return;
     this.#there = true;

@@ -55,6 +55,7 @@ class ClusterFollower {
   /** Ends everything: with the run, or with the first failure of this program. */
   readonly #end = new AbortController();
   readonly #assembly = new Assembly({ onNews: (quiet) => this.#noted(quiet) });
+  readonly #configMap: ConfigMapReader;
   readonly #required: readonly Followed[];
   readonly #leases: Followed | undefined;
   #timer: Timer | undefined;
@@ -73,12 +74,12 @@ class ClusterFollower {
     const { config, mode, leases } = options;
     const interner = new Interner();
     const assembly = this.#assembly;
-    const configMap = new ConfigMapReader({
+    const configMap = (this.#configMap = new ConfigMapReader({
       ...{ config, defaultListener: options.defaultListener, clock: options.clock, pause: this.#pause, signal: this.#end.signal },
       onAccepted: (configuration, warnings, forced) => assembly.configure(configuration, warnings, forced),
       onRefused: run.onRefused,
       onFailure: (error) => this.#end.abort(error),
-    });
+    }));
     this.#required = [
       this.#follow({
         resource: resources.services,
@@ -222,9 +223,16 @@ class ClusterFollower {
     const publication = await runSliced(steps, { budget: sliceBudget, now: () => clock.now(), pause: this.#pause });
     if (this.#end.signal.aborted) return;
     const state = this.#assembly.state;
-    if (publication !== undefined) this.#run.onPublication(publication);
+    const refused = this.#configMap.refused ? ({ configuration: 'refused' } as const) : {};
+    if (publication !== undefined) this.#run.onPublication({ ...publication, ...refused });
     else if (mode === 'realserver' && state !== undefined && state.revision !== this.#toldRevision) {
-      this.#run.onPublication({ state, change: { all: false, virtualServices: new Set() }, warnings: [] });
+      this.#run.onPublication({
+        state,
+        change: { all: false, virtualServices: new Set() },
+        warnings: [],
+        configuration: 'same',
+        ...refused,
+      });
     }
     this.#toldRevision = state?.revision;
   }
