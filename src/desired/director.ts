@@ -1,18 +1,11 @@
-/** What a director programs: one IPVS service per virtual service, one destination per eligible node. */
-import type { Address, ClusterState, Node, Reason, ReasonCode, VirtualService, VirtualServiceKey } from '../model/cluster.ts';
-import type { EligibilityOptions } from './eligibility.ts';
-import { eligibleNodes, familyOf, nodeAddress } from './eligibility.ts';
-import type { ThresholdDivisor } from './thresholds.ts';
+/** What a director programs: one IPVS service per virtual service, one destination per node with pods. */
+import type { Address, ClusterState, Reason, VirtualService, VirtualServiceKey } from '../model/cluster.ts';
+import { claimsOf, type DirectorOptions } from './claims.ts';
+import { selectEligible, type Eligible } from './eligibility.ts';
 import { coerceThresholds, shareThresholds } from './thresholds.ts';
 import type { DesiredDestination, DesiredDirector, DesiredIpvsService } from './types.ts';
-import { endpointsOf, hasPort, readyByNode, weightOf } from './weights.ts';
 
-export interface DirectorOptions extends EligibilityOptions {
-  /** Weight 1 for every node that has a ready pod, however many. Default false. */
-  readonly weightOverride?: boolean;
-  /** Default `weight`. */
-  readonly thresholdDivisor?: ThresholdDivisor;
-}
+export type { DirectorOptions } from './claims.ts';
 
 /** A virtual service on a director: programmed, refused with a reason, or programmed without a backend (both). */
 export interface DirectorService {
@@ -22,33 +15,19 @@ export interface DirectorService {
   readonly hasBackend: boolean;
 }
 
-function refused(code: ReasonCode, message: string): DirectorService {
-  return { service: undefined, reason: { code, message }, hasBackend: false };
-}
-
-/** Address → ready pods. Two nodes that claim one address are one destination to the kernel. */
-function podsByAddress(nodes: readonly Node[], virtualService: VirtualService, ready: ReadonlyMap<string | undefined, number>) {
-  const pods = new Map<Address, number>();
-  for (const node of nodes) {
-    const address = nodeAddress(node, familyOf(virtualService.address));
-    if (address !== undefined) pods.set(address, (pods.get(address) ?? 0) + (ready.get(node.name) ?? 0));
-  }
-  return pods;
-}
-
 function destinationsOf(
   state: ClusterState,
   virtualService: VirtualService,
-  pods: ReadonlyMap<Address, number>,
+  weights: ReadonlyMap<Address, number>,
   options: DirectorOptions,
 ): DesiredDestination[] {
-  const weights = [...pods].map(([address, count]) => ({ address, weight: weightOf(count, options.weightOverride === true) }));
   const thresholds = coerceThresholds(virtualService.upperThreshold, virtualService.lowerThreshold);
   const byNodes = options.thresholdDivisor === 'nodes';
-  const whole = byNodes ? state.nodes.size : weights.reduce((sum, { weight }) => sum + weight, 0);
-  return weights
-    .sort((a, b) => (a.address < b.address ? -1 : 1))
-    .map(({ address, weight }) => {
+  let whole = byNodes ? state.nodes.size : 0;
+  if (!byNodes) for (const weight of weights.values()) whole += weight;
+  return [...weights]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([address, weight]) => {
       const { upper, lower } = shareThresholds(thresholds, byNodes ? 1 : weight, whole);
       return {
         id: { address, port: virtualService.port },
@@ -57,49 +36,37 @@ function destinationsOf(
     });
 }
 
+/** The virtual service with a destination for each of `weights`; undefined when there is none. */
+export function serviceWith(
+  state: ClusterState,
+  virtualService: VirtualService,
+  weights: ReadonlyMap<Address, number>,
+  options: DirectorOptions,
+): DesiredIpvsService | undefined {
+  if (weights.size === 0) return undefined;
+  return {
+    key: virtualService.key,
+    id: { protocol: virtualService.protocol, address: virtualService.address, port: virtualService.port },
+    spec: { scheduler: virtualService.scheduler, schedulerFlags: virtualService.schedulerFlags },
+    destinations: destinationsOf(state, virtualService, weights, options),
+  };
+}
+
 /**
- * One virtual service. `nodes` are the {@link eligibleNodes} of the state, so that a caller with many
- * virtual services selects them once.
- *
- * Without any endpoint there is nothing to program. With endpoints of which none is ready the service stays, all
- * destinations at weight 0: established connections go on while the last pods finish.
+ * One virtual service, whatever the kernel holds: where everybody who is leaving has left, and everybody who is to
+ * come has come. {@link file://./drain.ts} says what is on the way there.
  */
 export function directorService(
   state: ClusterState,
   virtualService: VirtualService,
   options: DirectorOptions = {},
-  nodes: readonly Node[] = eligibleNodes(state, options),
+  eligible: Eligible = selectEligible(state, options),
 ): DirectorService {
-  const service = state.services.get(virtualService.service);
-  if (service === undefined) return refused('ServiceMissing', `service ${virtualService.service} does not exist`);
-  const portText = `port "${virtualService.portName}" of service ${virtualService.service}`;
-  if (!hasPort(service, virtualService.portName)) return refused('PortMissing', `${portText} does not exist`);
-  const endpoints = endpointsOf(service, virtualService.portName, familyOf(virtualService.address));
-  if (endpoints.length === 0) return refused('NoEndpoints', `${portText} has no endpoint`);
-  if (nodes.length === 0) return refused('NoEligibleNode', `none of ${state.nodes.size} nodes is eligible`);
-  const ready = readyByNode(endpoints);
-  const pods = podsByAddress(nodes, virtualService, ready);
-  if (pods.size === 0) {
-    return refused('NodeHasNoAddress', `no eligible node has an IPv${familyOf(virtualService.address)} address`);
-  }
-  const destinations = destinationsOf(state, virtualService, pods, options);
-  const hasBackend = destinations.some(({ spec }) => spec.weight > 0);
-  return {
-    service: {
-      key: virtualService.key,
-      id: { protocol: virtualService.protocol, address: virtualService.address, port: virtualService.port },
-      spec: { scheduler: virtualService.scheduler, schedulerFlags: virtualService.schedulerFlags },
-      destinations,
-    },
-    reason: hasBackend ? undefined : withoutBackend(portText, endpoints.length, ready.size),
-    hasBackend,
-  };
-}
-
-function withoutBackend(portText: string, endpoints: number, nodesWithReadyPods: number): Reason {
-  return nodesWithReadyPods === 0
-    ? { code: 'NoEndpoints', message: `none of the ${endpoints} endpoints of ${portText} is ready; all destinations have weight 0` }
-    : { code: 'NoEligibleNode', message: `no ready endpoint of ${portText} is on an eligible node; all destinations have weight 0` };
+  const claims = claimsOf(state, virtualService, options, eligible);
+  const weights = new Map(claims.weights);
+  for (const address of claims.idle) weights.set(address, 0);
+  const service = serviceWith(state, virtualService, weights, options);
+  return { service, reason: claims.reason, hasBackend: claims.weights.size > 0 };
 }
 
 /** VIPs, sorted and unique, that have at least one backend in any of their ports. */
@@ -112,13 +79,13 @@ export function announceable(services: Iterable<DesiredIpvsService>): Address[] 
   return [...addresses].sort();
 }
 
-/** Everything a director holds for a state. */
+/** Everything a director holds for a state in the end. */
 export function desiredDirector(state: ClusterState, options: DirectorOptions = {}): DesiredDirector {
-  const nodes = eligibleNodes(state, options);
+  const eligible = selectEligible(state, options);
   const services = new Map<VirtualServiceKey, DesiredIpvsService>();
   const reasons = new Map<VirtualServiceKey, Reason>();
   for (const [key, virtualService] of state.virtualServices) {
-    const { service, reason } = directorService(state, virtualService, options, nodes);
+    const { service, reason } = directorService(state, virtualService, options, eligible);
     if (service !== undefined) services.set(key, service);
     if (reason !== undefined) reasons.set(key, reason);
   }

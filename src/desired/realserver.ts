@@ -2,7 +2,7 @@
 import type { ClusterState, Endpoint, Reason, ReasonCode, VirtualService, VirtualServiceKey } from '../model/cluster.ts';
 import { familyOf } from './eligibility.ts';
 import type { DesiredNatService, DesiredRealserver, MasqueradePolicy } from './types.ts';
-import { endpointsOf, hasPort, takesTraffic } from './weights.ts';
+import { endpointsOf, hasPort, isLastResort, takesTraffic } from './weights.ts';
 
 export interface RealserverOptions {
   /** Default: off. */
@@ -31,14 +31,21 @@ function commentOf(virtualService: VirtualService): string {
 }
 
 /**
- * Sorted by address text, then port; each pod once. While a node has only pods that are terminating they go on
- * serving: the director has set its weight to 0, and what is under way still needs them.
+ * Who gets the packets. While a node has only pods that are terminating they go on: the director has set its weight to 0,
+ * or has nobody else, and what is under way still needs them. Those that do not serve any more come last.
  */
+function inService(local: readonly Endpoint[]): readonly Endpoint[] {
+  const ready = local.filter(takesTraffic);
+  if (ready.length > 0) return ready;
+  const serving = local.filter(isLastResort);
+  return serving.length > 0 ? serving : local.filter(({ terminating }) => terminating);
+}
+
+/** Sorted by address text, then port; each pod once. */
 function podsOf(endpoints: readonly Endpoint[], node: string): DesiredNatService['pods'] {
   const local = endpoints.filter((endpoint) => endpoint.node === node);
-  const ready = local.filter(takesTraffic);
   const pods = new Map<string, { address: string; port: number }>();
-  for (const endpoint of ready.length > 0 ? ready : local.filter(({ terminating }) => terminating)) {
+  for (const endpoint of inService(local)) {
     pods.set(`${endpoint.address} ${endpoint.port}`, { address: endpoint.address, port: endpoint.port });
   }
   return [...pods.values()].sort((a, b) => (a.address === b.address ? a.port - b.port : a.address < b.address ? -1 : 1));
@@ -49,6 +56,10 @@ export function realserverService(state: ClusterState, node: string, virtualServ
   if (familyOf(virtualService.address) === 6) return refused('AddressFamilyUnsupported', 'a realserver translates IPv4 only');
   const service = state.services.get(virtualService.service);
   if (service === undefined) return refused('ServiceMissing', `service ${virtualService.service} does not exist`);
+  if (service.unsupported === 'headless') return refused('ServiceHeadless', `service ${virtualService.service} has no cluster address`);
+  if (service.unsupported === 'externalName') {
+    return refused('ServiceExternalName', `service ${virtualService.service} is a name for another host`);
+  }
   const portText = `port "${virtualService.portName}" of service ${virtualService.service}`;
   if (!hasPort(service, virtualService.portName)) return refused('PortMissing', `${portText} does not exist`);
   const endpoints = endpointsOf(service, virtualService.portName, 4);

@@ -75,6 +75,11 @@ export class IpvsDriver {
     return this.#doubtful.has(key) ? undefined : this.#known?.get(key);
   }
 
+  /** What the kernel holds of a service, as far as known. */
+  known(key: VirtualServiceKey): DesiredIpvsService | undefined {
+    return this.#known?.get(key);
+  }
+
   /** Whether a change of these can be planned without reading the kernel. */
   knows(keys: Iterable<VirtualServiceKey>): boolean {
     if (this.#known === undefined) return false;
@@ -86,9 +91,9 @@ export class IpvsDriver {
     return this.#port.snapshot();
   }
 
-  /** The difference to the kernel as it is now. */
-  async plan(target: IpvsTarget): Promise<IpvsPlan> {
-    const observed = await this.observe();
+  /** The difference to the kernel as it is now, or as the caller observed it. */
+  async plan(target: IpvsTarget, snapshot?: IpvsSnapshot): Promise<IpvsPlan> {
+    const observed = snapshot ?? (await this.observe());
     const steps = ipvsDiffSteps({ desired: target.services, observed, ownership: target.ownership, recreate: this.#recreate });
     return runSliced(steps, { budget: sliceMilliseconds, now: () => performance.now(), pause });
   }

@@ -15,12 +15,16 @@ export interface SysctlRequirement {
   readonly value: string;
   /** Why, for people: `so that this host never answers ARP for a VIP`. */
   readonly why: string;
+  /** It is done without where it cannot be had; {@link SysctlDriver.warnings} says so. Default false. */
+  readonly optional?: boolean;
 }
 
 export interface SysctlOperation {
   readonly key: string;
   readonly from: string;
   readonly to: string;
+  /** As of its requirement. */
+  readonly optional?: boolean;
 }
 
 export interface SysctlPlan {
@@ -63,33 +67,49 @@ export function realserverRequirements(facing: readonly string[], inbound: reado
   ];
 }
 
-/** `name=value` pairs below net/ipv4/vs, as asked for by flag. */
+/** Default false in the kernel (Documentation/networking/ipvs-sysctl.rst): packets to a destination that is gone are dropped silently. */
+const expireNodest: SysctlRequirement = {
+  ...{ key: 'net/ipv4/vs/expire_nodest_conn', value: '1', optional: true },
+  accepts: (current) => current === '1',
+  why: 'so that a connection whose destination was removed ends at once instead of hanging',
+};
+
+/** What a director needs below net/ipv4/vs; `settings` are `name=value` pairs asked for by flag, which come first. */
 export function ipvsRequirements(settings: ReadonlyMap<string, string>): SysctlRequirement[] {
-  return [...settings].map(([name, value]) => ({
+  const asked = [...settings].map(([name, value]) => ({
     ...{ key: `net/ipv4/vs/${name}`, value, why: 'asked for by --ipvs-sysctl' },
-    accepts: (current) => current.split(/\s+/).join(' ') === value.split(/\s+/).join(' '),
+    accepts: (current: string) => current.split(/\s+/).join(' ') === value.split(/\s+/).join(' '),
   }));
+  return asked.some(({ key }) => key === expireNodest.key) ? asked : [...asked, expireNodest];
 }
 
 export class SysctlDriver {
   readonly #port: SysctlPort;
   readonly #journal: SysctlJournal;
+  #warnings: readonly string[] = [];
 
   constructor(port: SysctlPort, journal: SysctlJournal) {
     this.#port = port;
     this.#journal = journal;
   }
 
+  /** Optional settings that could not be had, as of the last plan and what became of it. */
+  get warnings(): readonly string[] {
+    return this.#warnings;
+  }
+
   /** Settings to change, and ours that nothing asks for any more put back. */
   async plan(requirements: readonly SysctlRequirement[]): Promise<SysctlPlan> {
     const operations: SysctlOperation[] = [];
     const failures: DriverFailure[] = [];
+    this.#warnings = [];
     for (const requirement of requirements) {
       try {
         const operation = await this.#planOne(requirement);
         if (operation !== undefined) operations.push(operation);
       } catch (error) {
-        failures.push(failureOf(error, 'sysctl.plan', requirement.key));
+        if (requirement.optional === true) this.#warn(error, requirement.key);
+        else failures.push(failureOf(error, 'sysctl.plan', requirement.key));
       }
     }
     const wanted = new Set(requirements.map(({ key }) => key));
@@ -101,7 +121,11 @@ export class SysctlDriver {
     return { operations, failures };
   }
 
-  async #planOne({ key, all, accepts, value, why }: SysctlRequirement): Promise<SysctlOperation | undefined> {
+  #warn(error: unknown, key: string): void {
+    this.#warnings = [...this.#warnings, failureOf(error, 'sysctl.write', key).message];
+  }
+
+  async #planOne({ key, all, accepts, value, why, optional = false }: SysctlRequirement): Promise<SysctlOperation | undefined> {
     const own = await this.#port.read(key);
     if (own === undefined) throw new Error(`${key} does not exist: is the interface or the kernel module missing?`);
     const general = all === undefined ? undefined : await this.#port.read(all);
@@ -110,7 +134,7 @@ export class SysctlDriver {
     if (all !== undefined && !accepts(effective(value, general))) {
       throw new Error(`${all} is ${general ?? '?'}, which overrides ${key}; run: ${sysctlCommand(all, '0')} (${why})`);
     }
-    return { key, from: own, to: value };
+    return { key, from: own, to: value, ...(optional ? { optional } : {}) };
   }
 
   /** What puts journalled settings back; those that someone else changed since are left alone. */
@@ -136,18 +160,20 @@ export class SysctlDriver {
       const entries = new Map<string, JournalEntry>(await this.#journal.load());
       const restored = this.#note(entries, operations);
       await this.#journal.save(entries);
-      for (const { key, to } of operations) {
+      for (const { key, to, optional } of operations) {
         try {
           await this.#port.write(key, to);
           written += 1;
           if (restored.has(key)) entries.delete(key);
         } catch (error) {
-          failures.push(failureOf(error, 'sysctl.write', key));
+          if (optional === true) this.#warn(error, key);
+          else failures.push(failureOf(error, 'sysctl.write', key));
         }
       }
       if (restored.size > 0) await this.#journal.save(entries);
     } catch (error) {
-      failures.push(failureOf(error, 'sysctl.journal', this.#journal.path));
+      if (operations.every(({ optional }) => optional === true)) this.#warn(error, this.#journal.path);
+      else failures.push(failureOf(error, 'sysctl.journal', this.#journal.path));
     }
     return { written, failures };
   }

@@ -5,7 +5,6 @@ import { IpvsDriver } from '../drivers/ipvs.ts';
 import { ipvsRequirements, SysctlDriver } from '../drivers/sysctls.ts';
 import { errorFields } from '../observe/log.ts';
 import { DirectorPlane } from '../reconcile/director.ts';
-import { Waits } from '../reconcile/handover.ts';
 import { keepListening } from '../reconcile/drift.ts';
 import { linkListener, type Composition, type Listener, type ListenerHooks, type Parts } from './composition.ts';
 import type { AgentOptions } from './options.ts';
@@ -30,9 +29,20 @@ export function director(options: AgentOptions, parts: Parts): Composition {
   const plane = new DirectorPlane({
     ...{ ipvs: new IpvsDriver(kernel.ipvs), addresses, announcer, interface: options.interface, guard: options.guard },
     sysctls: new SysctlDriver(kernel.sysctls, journal),
-    waits: new Waits(options.handoverMilliseconds, () => clock.now()),
+    now: () => clock.now(),
+    onUnconfirmed: (nodes) => {
+      for (const node of new Set(nodes.map((one) => one.node))) {
+        const services = new Set(nodes.filter((one) => one.node === node).map(({ service }) => service));
+        const [service] = services;
+        log.warn('a node gets connections although its realserver has not confirmed its pods', { node, service, services: services.size });
+      }
+    },
     settings: ipvsRequirements(options.ipvsSysctls),
-    desired: { ignoreCordon: options.ignoreCordon, weightOverride: options.weightOverride },
+    desired: {
+      ...{ ignoreCordon: options.ignoreCordon, weightOverride: options.weightOverride, idleDestinations: options.idleDestinations },
+      ...{ drainMilliseconds: options.drainMilliseconds, readinessMilliseconds: options.readinessMilliseconds },
+      handoverMilliseconds: options.handoverMilliseconds,
+    },
   });
   const onPacket = conflictJudge({
     holds: (address) => announcer.has(address),

@@ -4,19 +4,19 @@
  * be read is left as it is.
  */
 import type { ArpAnnouncer } from '../announce/arp.ts';
-import type { DirectorOptions } from '../desired/director.ts';
+import type { DrainOptions } from '../desired/drain.ts';
 import { familyOf } from '../desired/eligibility.ts';
 import type { IpvsOwnership, IpvsPlan } from '../diff/ipvs.ts';
+import { asWritten, ObservedServices } from '../diff/ipvs-observed.ts';
 import type { AddressDriver } from '../drivers/addresses.ts';
 import { addressOf, type IpvsDriver } from '../drivers/ipvs.ts';
 import { merge, type DriverOutcome } from '../drivers/outcome.ts';
 import type { SysctlDriver, SysctlRequirement } from '../drivers/sysctls.ts';
 import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
 import { describeIpvs, describeLink, describeSysctl } from './describe.ts';
-import { DirectorTarget } from './director-target.ts';
+import { DirectorTarget, type Look, type Unconfirmed } from './director-target.ts';
 import type { Work } from './gate.ts';
 import { guardRemovals, type GuardOptions, type Held } from './guard.ts';
-import type { Waits } from './handover.ts';
 import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type Preview, type VipStatus } from './plane.ts';
 
 export interface DirectorPlaneOptions {
@@ -27,10 +27,12 @@ export interface DirectorPlaneOptions {
   readonly announcer: ArpAnnouncer;
   /** Where the VIPs are announced. */
   readonly interface: string;
-  readonly desired: DirectorOptions;
+  readonly desired: DrainOptions;
   readonly guard: GuardOptions;
-  /** Bounded waits between this agent and the others; see handover.ts. */
-  readonly waits: Waits;
+  /** Milliseconds, on the loop's clock. */
+  readonly now: () => number;
+  /** Nodes that get connections although their realserver did not confirm their pods in time. */
+  readonly onUnconfirmed?: (nodes: readonly Unconfirmed[]) => void;
 }
 
 type Keys = ReadonlySet<VirtualServiceKey>;
@@ -54,10 +56,12 @@ export class DirectorPlane implements Plane {
   #state: ClusterState | undefined;
   #held: Held | undefined;
   #addresses: ReadonlySet<Address> = new Set();
+  /** VIPs of virtual services whose removal is held: they stay as they are. */
+  #kept: ReadonlySet<Address> = new Set();
 
   constructor(options: DirectorPlaneOptions) {
     this.#options = options;
-    this.#target = new DirectorTarget(options.desired, options.waits);
+    this.#target = new DirectorTarget(options.desired, options.now);
   }
 
   forget(): void {
@@ -72,20 +76,29 @@ export class DirectorPlane implements Plane {
 
   async pass(work: Work): Promise<PassOutcome> {
     const { ipvs, addresses } = this.#options;
-    this.#state = work.state;
-    await this.#target.update(work);
-    const { change } = work;
-    if (change.all || addresses.state === undefined || !ipvs.knows(change.virtualServices)) return this.#passAll(work.state);
-    return this.#passKeys(work.state, change.virtualServices);
+    const { state, change } = work;
+    this.#state = state;
+    if (change.all || addresses.state === undefined || !ipvs.knows(change.virtualServices)) return this.#passAll(state);
+    return this.#passKeys(state, change.virtualServices);
+  }
+
+  async #update(work: Work, look: Look): Promise<void> {
+    await this.#target.update(work, look);
+    const { unconfirmed } = this.#target;
+    if (unconfirmed.length > 0) this.#options.onUnconfirmed?.(unconfirmed);
   }
 
   async #passAll(state: ClusterState): Promise<PassOutcome> {
     const { ipvs, addresses, sysctls, settings } = this.#options;
     const before = await addresses.observe();
+    const observed = await ipvs.observe();
+    const services = new ObservedServices(observed);
+    await this.#update({ state, change: { all: true } }, (key) => services.destinations(key));
     const target = { services: this.#target.services, ownership: this.#ownership(state) };
-    const planned = await ipvs.plan(target);
-    const { plan, held, keptAddresses } = this.#guard(planned);
+    const planned = await ipvs.plan(target, observed);
+    const { plan, held, keptAddresses } = this.#guard(planned, state);
     this.#held = held;
+    this.#kept = keptAddresses;
     this.#addresses = new Set([...state.addresses, ...keptAddresses]);
     const wanted = await addresses.plan([...this.#addresses]);
     const tuning = await sysctls.plan(settings);
@@ -97,7 +110,7 @@ export class DirectorPlane implements Plane {
     const placed = raised.failures.length === 0 ? new Set(state.addresses) : (await addresses.observe().catch(() => before)).placed;
     const { possible, blocked } = split(plan, placed);
     const programmed = await ipvs.apply(target, possible);
-    ipvs.doubt(blocked);
+    ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
     const stuck = new Set(programmed.failures.map(({ address }) => address));
     const lowered = await addresses.apply(wanted.down.filter((operation) => !('address' in operation && stuck.has(operation.address))));
     // Read again now, so that the next change of an endpoint need not.
@@ -105,33 +118,49 @@ export class DirectorPlane implements Plane {
     this.#announce(this.#target.backed, placed);
     const missing = missingInterface(this.#options.interface, after.links);
     const outcomes: DriverOutcome[] = [tuned, raised, programmed, lowered, { written: 0, failures: [...tuning.failures, ...missing] }];
-    return { ...merge(outcomes), held, full: true, due: this.#options.waits.due };
+    return { ...merge(outcomes), held, full: true, ...this.#later() };
   }
 
   /** The same order for a few virtual services; the set of VIPs does not change without a full pass. */
   async #passKeys(state: ClusterState, keys: Keys): Promise<PassOutcome> {
     const { ipvs, addresses } = this.#options;
+    await this.#update({ state, change: { all: false, virtualServices: keys } }, await this.#lookAt(keys));
     const target = { services: this.#target.services, ownership: this.#ownership(state) };
     const planned = ipvs.planKeys(target, keys);
-    const { plan, held, keptAddresses } = this.#guard(planned);
+    const { plan, held, keptAddresses } = this.#guard(planned, state);
     this.#held = held ?? this.#held;
+    this.#kept = new Set([...this.#kept, ...keptAddresses]);
     const touched = new Set([...addressesOf(planned, keys), ...[...keys].flatMap((key) => state.virtualServices.get(key)?.address ?? [])]);
-    this.#withdraw(touched, keptAddresses);
+    this.#withdraw(touched, this.#kept);
     const placed = addresses.state?.placed ?? new Set<Address>();
     const { possible, blocked } = split(plan, placed);
     const outcome = await ipvs.apply(target, possible, keys);
     ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
     this.#announce(touched, placed);
-    return { ...outcome, held: this.#held, full: false, due: this.#options.waits.due };
+    return { ...outcome, held: this.#held, full: false, ...this.#later() };
+  }
+
+  #later(): Pick<PassOutcome, 'due' | 'awaiting'> {
+    return { due: this.#target.due, awaiting: this.#target.awaiting };
+  }
+
+  /** Connections matter only to what is on its way down; else what was written last is what is there. */
+  async #lookAt(keys: Keys): Promise<Look> {
+    const { ipvs } = this.#options;
+    if (!this.#target.drains(keys)) return (key) => asWritten(ipvs.known(key));
+    const services = new ObservedServices(await ipvs.observe());
+    return (key) => services.destinations(key);
   }
 
   async preview(state: ClusterState): Promise<Preview> {
     const { ipvs, addresses, sysctls, settings } = this.#options;
     this.forget();
-    await this.#target.update({ state, change: { all: true } });
     await addresses.observe();
-    const planned = await ipvs.plan({ services: this.#target.services, ownership: this.#ownership(state) });
-    const { plan, held, keptAddresses } = this.#guard(planned);
+    const observed = await ipvs.observe();
+    const services = new ObservedServices(observed);
+    await this.#target.update({ state, change: { all: true } }, (key) => services.destinations(key));
+    const planned = await ipvs.plan({ services: this.#target.services, ownership: this.#ownership(state) }, observed);
+    const { plan, held, keptAddresses } = this.#guard(planned, state);
     const { up, down } = await addresses.plan([...state.addresses, ...keptAddresses]);
     const { operations } = await sysctls.plan(settings);
     return {
@@ -146,7 +175,8 @@ export class DirectorPlane implements Plane {
   }
 
   status(): PlaneStatus {
-    const { foreign } = this.#options.ipvs;
+    const { ipvs, sysctls } = this.#options;
+    const { foreign } = ipvs;
     const keys = [...this.#target.reasons.keys(), ...(this.#held?.keys ?? []), ...foreign.map(({ key }) => key)];
     const reasons = new Map<VirtualServiceKey, Reason>();
     for (const key of keys) {
@@ -154,7 +184,7 @@ export class DirectorPlane implements Plane {
       if (reason !== undefined) reasons.set(key, reason);
     }
     const vips = (this.#state?.addresses ?? []).map((address) => this.vip(address));
-    return { reasons, vips, foreign: foreign.map(({ key, message }) => ({ key, message })) };
+    return { reasons, vips, foreign: foreign.map(({ key, message }) => ({ key, message })), warnings: sysctls.warnings };
   }
 
   reason(key: VirtualServiceKey): Reason | undefined {
@@ -176,14 +206,25 @@ export class DirectorPlane implements Plane {
     if (familyOf(address) === 6) return { code: 'AddressFamilyUnsupported', message: 'only IPv4 VIPs are announced' };
     if (this.#target.backends(address).size > 0)
       return { code: 'NotProgrammed', message: 'its address or virtual services are not in the kernel' };
+    for (const key of this.#target.awaiting) {
+      const reason = this.#state?.virtualServices.get(key)?.address === address ? this.#target.reasons.get(key) : undefined;
+      if (reason !== undefined) return reason;
+    }
     return { code: 'NoEndpoints', message: 'none of its virtual services has a ready endpoint on an eligible node' };
   }
 
-  #guard(planned: IpvsPlan): { plan: IpvsPlan; held: Held | undefined; keptAddresses: ReadonlySet<Address> } {
-    const gone = removals(planned);
+  /**
+   * What is guarded is the step that takes the last backend of a virtual service: after it nothing is left to save. So a
+   * service that is still configured and ends its drain is no removal any more (docs/drain.md).
+   */
+  #guard(planned: IpvsPlan, state: ClusterState): { plan: IpvsPlan; held: Held | undefined; keptAddresses: ReadonlySet<Address> } {
+    const removed = removals(planned);
+    const gone = new Set([...removed].filter((key) => !state.virtualServices.has(key)));
+    for (const key of this.#target.lost) gone.add(key);
     const added = planned.operations.filter(({ operation }) => operation.op === 'addService').length;
-    const held = guardRemovals(gone, gone.size + this.#target.services.size - added, this.#options.guard);
+    const held = guardRemovals(gone, removed.size + this.#target.services.size - added, this.#options.guard);
     if (held === undefined) return { plan: planned, held, keptAddresses: new Set() };
+    this.#target.suspend(held.keys);
     const operations = planned.operations.filter(({ key }) => !held.keys.has(key));
     return { plan: { ...planned, operations }, held, keptAddresses: addressesOf(planned, held.keys) };
   }

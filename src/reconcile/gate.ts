@@ -15,6 +15,7 @@ export class Gate {
   #state: ClusterState | undefined;
   #all = false;
   #keys = new Set<VirtualServiceKey>();
+  #confirmed = false;
 
   get synced(): boolean {
     return this.#state !== undefined;
@@ -33,7 +34,21 @@ export class Gate {
     const first = this.#state === undefined;
     this.#state = publication.state;
     if (first || publication.change.all) this.markAll();
-    else this.mark(publication.change.virtualServices);
+    else {
+      this.mark(publication.change.virtualServices);
+      this.#confirmed ||= publication.change.confirmed === true;
+    }
+  }
+
+  /** Realservers have caught up since the last {@link takeConfirmed}. */
+  get confirmed(): boolean {
+    return this.#confirmed;
+  }
+
+  /** Asks for a look at what waits for realservers, if any has caught up. */
+  takeConfirmed(awaiting: Iterable<VirtualServiceKey>): void {
+    if (this.#confirmed) this.mark(awaiting);
+    this.#confirmed = false;
   }
 
   /** Asks for a whole pass over the state at hand; remembered while the gate is closed. */

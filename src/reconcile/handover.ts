@@ -1,13 +1,10 @@
 /**
- * Director and realservers learn of a change at their own time. Two waits, each bounded by the same
- * delay, keep a first packet from meeting a node that has no pod for it:
- *  - a director leaves a destination at weight 0 for the delay before new connections go to it;
- *  - a realserver keeps the rules of a virtual service for the delay after its last local pod left.
- * What is waiting is kept in memory only: a restart waits anew, or, knowing nothing of before, not at all.
+ * Director and realservers learn of a change at their own time. What keeps a first packet from meeting a node that has
+ * no pod for it: a director waits for realservers before it sends them anything new (src/desired/drain.ts), and a
+ * realserver keeps the rules of a virtual service for a bounded delay after its last local pod left. What is waiting is
+ * kept in memory only: a restart waits anew, or, knowing nothing of before, not at all.
  */
-import type { DesiredDestination, DesiredIpvsService } from '../desired/types.ts';
 import type { VirtualServiceKey } from '../model/cluster.ts';
-import { destinationKey } from '../native/ipvs-columns.ts';
 
 /** Deadlines per virtual service and subject within it; a deadline counts from when it was first asked for. */
 export class Waits {
@@ -41,24 +38,6 @@ export class Waits {
   get due(): ReadonlyMap<VirtualServiceKey, number> {
     return new Map([...this.#until].map(([key, waits]) => [key, Math.min(...waits.values())]));
   }
-}
-
-/** `next`, with the destinations that rise from weight 0 still at 0 while they wait. */
-export function raiseLater(waits: Waits, before: DesiredIpvsService | undefined, next: DesiredIpvsService): DesiredIpvsService {
-  if (before === undefined) {
-    waits.settle(next.key);
-    return next;
-  }
-  const idle = new Set(before.destinations.filter(({ spec }) => spec.weight === 0).map(({ id }) => destinationKey(id)));
-  const waiting = new Set<string>();
-  const destinations = next.destinations.map((destination): DesiredDestination => {
-    const subject = destinationKey(destination.id);
-    if (destination.spec.weight === 0 || !idle.has(subject) || !waits.holds(next.key, subject)) return destination;
-    waiting.add(subject);
-    return { ...destination, spec: { ...destination.spec, weight: 0 } };
-  });
-  waits.settle(next.key, waiting);
-  return waiting.size === 0 ? next : { ...next, destinations };
 }
 
 /** `next`, or while it waits what was there before: for a node whose last pod has left. */

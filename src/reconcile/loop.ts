@@ -60,6 +60,8 @@ export class ReconcileLoop {
   /** What waits for its moment (handover.ts). */
   #due: ReadonlyMap<VirtualServiceKey, number> = new Map();
   #dueAt = Number.POSITIVE_INFINITY;
+  /** What waits for realservers, as of the last pass. */
+  #awaiting: ReadonlySet<VirtualServiceKey> = new Set();
   #running = false;
   #wake: () => void = () => {};
   #waiters: (() => void)[] = [];
@@ -146,8 +148,9 @@ export class ReconcileLoop {
 
   #nextAt(): number {
     if (!this.#gate.synced) return Number.POSITIVE_INFINITY;
-    const pending = this.#gate.pending ? this.#notBefore : Number.POSITIVE_INFINITY;
-    return Math.min(pending, this.#retryAt, this.#doubtAt, this.#auditAt, this.#dueAt);
+    const pending = this.#gate.pending || (this.#gate.confirmed && this.#awaiting.size > 0);
+    const changes = Math.max(this.#notBefore, pending ? Number.NEGATIVE_INFINITY : this.#dueAt);
+    return Math.min(changes, this.#retryAt, this.#doubtAt, this.#auditAt);
   }
 
   #sleep(milliseconds: number): Promise<void> {
@@ -171,6 +174,7 @@ export class ReconcileLoop {
       this.#gate.markAll();
       this.#doubtAt = Number.POSITIVE_INFINITY;
     }
+    this.#gate.takeConfirmed(this.#awaiting);
     this.#gate.mark([...this.#due].filter(([, at]) => at <= started).map(([key]) => key));
     const work = this.#gate.take();
     if (work === undefined) return;
@@ -187,7 +191,14 @@ export class ReconcileLoop {
       return await this.#options.plane.pass(work);
     } catch (error) {
       this.#options.plane.forget();
-      return { written: 0, failures: [failureOf(error, 'pass', 'kernel state')], held: undefined, full: true, due: this.#due };
+      return {
+        written: 0,
+        failures: [failureOf(error, 'pass', 'kernel state')],
+        held: undefined,
+        full: true,
+        due: this.#due,
+        awaiting: this.#awaiting,
+      };
     }
   }
 
@@ -198,6 +209,7 @@ export class ReconcileLoop {
     this.#written += outcome.written;
     this.#held = outcome.held?.message;
     this.#due = outcome.due;
+    this.#awaiting = outcome.awaiting ?? new Set();
     this.#dueAt = Number.POSITIVE_INFINITY;
     for (const at of outcome.due.values()) this.#dueAt = Math.min(this.#dueAt, at);
     this.#lastPass = {

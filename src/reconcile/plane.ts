@@ -14,6 +14,8 @@ export interface PassOutcome {
   readonly full: boolean;
   /** Virtual services to look at again, and when, on the loop's clock. */
   readonly due: ReadonlyMap<VirtualServiceKey, number>;
+  /** Those among them that realservers can end earlier, by confirming what they wait for. Absent: none. */
+  readonly awaiting?: ReadonlySet<VirtualServiceKey>;
 }
 
 /** One thing that a pass would do. */
@@ -46,6 +48,8 @@ export interface PlaneStatus {
   readonly vips: readonly VipStatus[];
   /** Objects of others where ours would be. */
   readonly foreign: readonly { readonly key: string; readonly message: string }[];
+  /** What is done without, in words. */
+  readonly warnings: readonly string[];
 }
 
 export interface Plane {

@@ -121,7 +121,7 @@ export class RealserverPlane implements Plane {
     const reasons = new Map<VirtualServiceKey, Reason>(this.#target.reasons);
     if (this.#held !== undefined) for (const key of this.#held.keys) reasons.set(key, heldReason(this.#held));
     const vips = this.#state === undefined ? [] : this.#target.addresses.map((address) => this.vip(address));
-    return { reasons, vips, foreign: [] };
+    return { reasons, vips, foreign: [], warnings: this.#options.sysctls.warnings };
   }
 
   reason(key: VirtualServiceKey): Reason | undefined {

@@ -131,7 +131,7 @@ for (const mode of ['director', 'realserver'] as const) {
     const [first, second] = document.vips;
     assert.equal(first?.placed, true);
     assert.equal(first.announced, mode === 'director' ? true : null);
-    assert.equal(first.services[0]?.destinations.length, mode === 'director' ? 2 : 1);
+    assert.equal(first.services[0]?.destinations.length, 1);
     assert.equal(second?.services[0]?.programmed, false);
     assert.equal(second.services[0].reason?.code, 'NoEndpoints');
     const text = (await ravelAgent(args, { kernel })).out;

@@ -15,6 +15,7 @@ import {
   defaults,
   destinationsOf,
   dnsAt,
+  keeping,
   n5,
   NODES,
   planDirector,
@@ -50,13 +51,20 @@ suite('C01 weights follow ready pods per node', () => {
     ]);
   });
 
-  test('C01: a ready node without a pod is there with weight 0, also under weight override', () => {
+  test('C01: a ready node without a pod is there with weight 0 where idle destinations are kept, also under weight override', () => {
     for (const weightOverride of [false, true]) {
-      const { services } = desiredDirector(stateOf(web, { nodes: [...NODES, n5] }), { ...defaults, weightOverride });
+      const { services } = desiredDirector(stateOf(web, { nodes: [...NODES, n5] }), { ...keeping, weightOverride });
       const weights = new Map(services.get('tcp 192.0.2.10:80')?.destinations.map(({ id, spec }) => [id.address, spec.weight]));
       assert.equal(weights.get('10.20.0.15'), 0);
       assert.equal(weights.size, 3);
     }
+  });
+
+  test('C01: by default a ready node without a pod is no destination', async () => {
+    const kernel = new FakeKernel();
+    await runDirector(kernel, stateOf(web, { nodes: [...NODES, n5] }));
+    const service = (await servicesOf(kernel)).get('tcp 192.0.2.10:80');
+    assert.deepEqual(destinationsOf(service), ['10.20.0.11:80 DR w3 x0 y0', '10.20.0.12:80 DR w1 x0 y0']);
   });
 
   test('C01: each pod of the cluster gets a quarter of the connections', async () => {
@@ -164,7 +172,7 @@ suite('C05 TCP and UDP on one port', () => {
 
   test('C05: two independent services; absent keys mean tcp', async () => {
     const kernel = new FakeKernel();
-    await runDirector(kernel, stateOf(config));
+    await runDirector(kernel, stateOf(config), keeping);
     const services = await servicesOf(kernel);
     assert.deepEqual([...services.keys()].sort(), ['tcp 192.0.2.11:53', 'tcp 192.0.2.11:54', 'udp 192.0.2.11:53']);
     for (const key of ['tcp 192.0.2.11:53', 'udp 192.0.2.11:53']) {
@@ -202,7 +210,7 @@ suite('C06 representation-independent no-op', () => {
   const desired = (flags: string, scheduler: string) =>
     desiredDirector(
       stateOf({ '192.0.2.10': { '80': apiAt({ ipvsOptions: { scheduler, flags, forwardingMethod: 'i' } }) } }, { nodes: [...NODES, n5] }),
-      defaults,
+      keeping,
     );
 
   for (const [scheduler, flags] of [
@@ -258,7 +266,7 @@ suite('C07 weight changes are edits, phased', () => {
   const pods = (...nodes: string[]) =>
     nodes.map((name, at) => ({ address: `10.50.7.${at + 1}`, port: 8080, portName: 'http', node: name, ready: true, terminating: false }));
   const config = { '192.0.2.10': { '80': apiAt({ ipvsOptions: { scheduler: 'mh', forwardingMethod: 'i' } }) } };
-  const target = desiredDirector(stateOf(config, { nodes: [...NODES, n5], api: pods('n1', 'n1', 'n5', 'n5') }), defaults);
+  const target = desiredDirector(stateOf(config, { nodes: [...NODES, n5], api: pods('n1', 'n1', 'n5', 'n5') }), keeping);
 
   async function kernelHolding(service: Service): Promise<FakeKernel> {
     const kernel = new FakeKernel();
@@ -320,7 +328,7 @@ suite('C07 weight changes are edits, phased', () => {
 suite('C08 service lifecycle order, scale, and recreation', () => {
   test('C08a: destinations go before their service, a service comes before its destinations', async () => {
     const kernel = new FakeKernel();
-    await runDirector(kernel, stateOf(web, { nodes: [...NODES, n5] }));
+    await runDirector(kernel, stateOf(web, { nodes: [...NODES, n5] }), keeping);
     const next = desiredDirector(stateOf({ '192.0.2.11': { '443': apiAt() } }, { nodes: [NODES[0]!] }), defaults);
     const { operations } = planDirector(next, await kernel.ipvs.snapshot(), ['192.0.2.10']);
     assert.deepEqual(texts(operations), [
@@ -340,7 +348,7 @@ suite('C08 service lifecycle order, scale, and recreation', () => {
     const config = Object.fromEntries(
       Array.from({ length: 635 }, (_, at) => [`192.0.${at >> 8}.${at & 255}`, { '80': apiAt({ ipvsOptions: { scheduler: 'mh' } }) }]),
     );
-    const { services, ...rest } = desiredDirector(stateOf(config, { nodes }), defaults);
+    const { services, ...rest } = desiredDirector(stateOf(config, { nodes }), keeping);
     const observed = snapshotFromObjects(
       [...services.values()].map(({ id, spec, destinations }) => ({
         id,
@@ -628,12 +636,16 @@ suite('what is not programmed says why', () => {
     ]);
   });
 
-  test('no ready endpoint: programmed at weight 0, not announced', async () => {
+  test('no ready endpoint: not programmed, or at weight 0 where idle destinations are kept; not announced', async () => {
     const none = stateOf(web, { api: API.map((endpoint) => ({ ...endpoint, ready: false })) });
-    const { announce, reasons } = desiredDirector(none, defaults);
-    assert.deepEqual([announce, reasons.get('tcp 192.0.2.10:80')?.code], [[], 'NoEndpoints']);
+    for (const options of [defaults, keeping]) {
+      const { announce, reasons } = desiredDirector(none, options);
+      assert.deepEqual([announce, reasons.get('tcp 192.0.2.10:80')?.code], [[], 'NoEndpoints']);
+    }
     const kernel = new FakeKernel();
     await runDirector(kernel, none);
+    assert.deepEqual([...(await servicesOf(kernel))], []);
+    await runDirector(kernel, none, keeping);
     assert.deepEqual(destinationsOf((await servicesOf(kernel)).get('tcp 192.0.2.10:80')), [
       '10.20.0.11:80 DR w0 x0 y0',
       '10.20.0.12:80 DR w0 x0 y0',

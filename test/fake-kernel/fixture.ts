@@ -102,6 +102,9 @@ export function stateOf(config: Config, options: FixtureOptions = {}): ClusterSt
 /** What the fixture says of cordons: they are ignored unless a case says otherwise. */
 export const defaults: DirectorOptions = { ignoreCordon: true };
 
+/** The same with a destination of weight 0 for each eligible node without pods (--ipvs-idle-destinations=keep). */
+export const keeping: DirectorOptions = { ...defaults, idleDestinations: 'keep' };
+
 const METHODS = { direct: 'DR', tunnel: 'TUN', masquerade: 'NAT', local: 'LOCAL' } as const;
 
 /** `10.20.0.11:80 DR w3 x0 y0` for each destination, sorted. */

@@ -61,12 +61,12 @@ export class FakeIpvs implements IpvsPort {
     }));
   }
 
-  /** Connections that a destination has, for tests of what an edit keeps. */
-  setConnections(service: string, destination: string, active: number): void {
+  /** Connections that a destination has; they stay until they are set again, or the destination is gone. */
+  setConnections(service: string, destination: string, active: number, inactive = 0): void {
     const held = this.#services.get(service)?.destinations;
     const found = held?.get(destination);
     if (held === undefined || found === undefined) throw new Error(`no destination ${service} ${destination}`);
-    held.set(destination, { ...found, activeConnections: active });
+    held.set(destination, { ...found, activeConnections: active, inactiveConnections: inactive });
   }
 
   info(): Promise<IpvsInfo> {

@@ -15,7 +15,7 @@ import { FakeKernel } from './kernel.ts';
 
 export const defaultOptions = {
   ...{ nodeName: 'n1', interface: 'eth0', vipInterface: 'ravel0', stateDirectory: '/nowhere' },
-  ...{ source: { kind: 'file', file: 'none' }, defaultListener: undefined, agentNamespace: undefined, events: true } as const,
+  ...({ source: { kind: 'file', file: 'none' }, defaultListener: undefined, agentNamespace: undefined, events: true } as const),
   ...{
     auditMilliseconds: 60_000,
     handoverMilliseconds: 0,
@@ -109,7 +109,9 @@ export class Rig {
       log,
       auditMilliseconds: 60_000,
     });
-    const listeners = this.composition.listeners({ doubt: (cause) => this.loop.doubt(cause), vipsChanged: () => {} }).map((listen) => listen(this.#stop.signal));
+    const listeners = this.composition
+      .listeners({ doubt: (cause) => this.loop.doubt(cause), vipsChanged: () => {} })
+      .map((listen) => listen(this.#stop.signal));
     this.#done = Promise.all([...listeners, this.loop.run(this.#stop.signal)]);
   }
 
