@@ -53,29 +53,20 @@ const watch = z.strictObject({
   error: z.string().nullable().describe('why it waits; where a right is missing, its verb and resource'),
 });
 
-const report = {
-  object: z.string().describe('what is written'),
-  written: z.int().describe('writes that the server took'),
-  lastWriteAt: z.string().nullable(),
-  failures: z.int().describe('writes that failed since the last that did not'),
-  error: z.string().nullable().describe('why the last one failed; null while it works'),
-};
+const lease = z.strictObject({
+  lease: z.string().describe('namespace/name'),
+  programmed: z.int().nullable().describe('EndpointSlices up to this resource version are in the kernel'),
+  confirmed: z.int().nullable().describe('the one that the API server has acknowledged last'),
+  silentMilliseconds: z.number().nullable().describe('since it did'),
+  failures: z.int().describe('since the last success'),
+  error: z.string().nullable().describe('why the last attempt failed; where a right is missing, its verb and resource'),
+});
 
 const kubernetes = z.strictObject({
   server: z.string(),
   configMap: z.strictObject({ namespace: z.string(), name: z.string(), key: z.string() }),
   watches: z.array(watch).describe('what is followed, one entry for each kind of object'),
-  lease: z
-    .strictObject({
-      ...report,
-      programmedRevision: z.int().nullable().describe('EndpointSlices up to this resource version are in the kernel'),
-    })
-    .nullable()
-    .describe('realserver: the Lease that tells directors what is programmed'),
-  events: z
-    .strictObject({ ...report, waiting: z.int(), dropped: z.int().describe('too many at a time') })
-    .nullable()
-    .describe('director: Events about what is not in force; null with --events=false'),
+  lease: lease.nullable().describe('realserver: tells directors what is programmed; null on a director'),
 });
 
 const agent = z.strictObject({
@@ -92,6 +83,7 @@ const agent = z.strictObject({
     kubernetes: kubernetes.nullable().describe('null when it comes from a file'),
     synced: z.boolean().describe('false until the first input was accepted; nothing is written before'),
     acceptedAt: z.string().nullable().describe('when the configuration in force was accepted'),
+    changedAt: z.string().nullable().describe('when the configuration or the cluster changed last'),
     refused: z
       .strictObject({ at: z.string(), problems: z.array(problem) })
       .nullable()

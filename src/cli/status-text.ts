@@ -1,6 +1,6 @@
 import { paint, short, table, type Output } from './output.ts';
 import type { WatchStatus } from '../model/cluster.ts';
-import type { KubernetesDocument, ReportDocument } from '../observe/agent-document.ts';
+import type { KubernetesDocument, LeaseDocument } from '../observe/agent-document.ts';
 import type { ServiceStatus, StatusDocument, VipStatusDocument } from './status-document.ts';
 
 const rate = (value: number | null | undefined, unit: string): string =>
@@ -45,27 +45,18 @@ function watchRow({ resource, state, objects, silentMilliseconds, lists, watches
   return [resource, state, `${objects} objects`, heard, `${lists} lists, ${watches} watches`, error ?? ''];
 }
 
-function reportRow({ object, written, lastWriteAt, error, failures }: ReportDocument, more: string): string[] {
-  return [
-    object,
-    error === null ? 'writing' : 'failing',
-    `${written} written`,
-    lastWriteAt === null ? 'never' : `last ${lastWriteAt}`,
-    more,
-    error === null ? '' : `${error} (${failures} times)`,
-  ];
+function leaseRow({ lease, programmed, confirmed, silentMilliseconds, failures, error }: LeaseDocument): string[] {
+  const last = silentMilliseconds === null ? 'never written' : `written ${seconds(silentMilliseconds)} ago`;
+  const revisions = `revision ${programmed ?? 'none'} programmed, ${confirmed ?? 'none'} confirmed`;
+  return [`lease ${lease}`, error === null ? 'kept' : 'failing', '', last, revisions, error === null ? '' : `${error} (${failures} times)`];
 }
 
-function printKubernetes(output: Output, { server, watches, lease, events }: KubernetesDocument): void {
+function printKubernetes(output: Output, { server, watches, lease }: KubernetesDocument): void {
   const healthy = watches.length > 0 && watches.every(({ error }) => error === null);
   output.print(
     `${server}: ${healthy ? 'followed' : paint(output, 'red', 'not followed as it should be; the last state stays in force')}\n`,
   );
-  const rows = [
-    ...watches.map(watchRow),
-    ...(lease === null ? [] : [reportRow(lease, `revision ${lease.programmedRevision ?? 'unknown'}`)]),
-    ...(events === null ? [] : [reportRow(events, `${events.waiting} waiting, ${events.dropped} dropped`)]),
-  ];
+  const rows = [...watches.map(watchRow), ...(lease === null ? [] : [leaseRow(lease)])];
   output.print(table(rows, '  '));
 }
 
@@ -78,7 +69,8 @@ function printAgent(output: Output, { mode, agent }: StatusDocument): void {
   output.print(`${mode} ${agent.node}, process ${agent.pid}, version ${agent.version}, since ${agent.startedAt}\n`);
   const { kubernetes } = source;
   const place = kubernetes === null ? (source.file ?? '') : `ConfigMap ${kubernetes.configMap.namespace}/${kubernetes.configMap.name}`;
-  output.print(`${place}: ${source.acceptedAt === null ? 'nothing accepted yet' : `in force since ${source.acceptedAt}`}\n`);
+  output.print(`${place}: ${source.acceptedAt === null ? 'nothing accepted yet' : `in force since ${source.acceptedAt}`}`);
+  output.print(source.changedAt === source.acceptedAt ? '\n' : `, last change ${source.changedAt ?? ''}\n`);
   if (kubernetes !== null) printKubernetes(output, kubernetes);
   if (source.refused !== null) {
     output.print(paint(output, 'red', `newer input refused at ${source.refused.at}:\n`));

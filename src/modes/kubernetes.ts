@@ -51,7 +51,7 @@ export async function openKubernetes(options: KubernetesOptions, parts: OriginPa
       ...{ api, places },
       document: (source) => ({
         ...{ server: api.server, configMap: places.config, watches: source?.status?.() ?? [] },
-        ...{ lease: null, events: null },
+        lease: null,
       }),
     },
     close: () => api.close(),

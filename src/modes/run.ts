@@ -13,6 +13,7 @@ import type { DriverFailure } from '../drivers/outcome.ts';
 import type { Work } from '../reconcile/gate.ts';
 import type { Composition, Parts } from './composition.ts';
 import { director } from './director.ts';
+import { InputRecord } from './input-record.ts';
 import type { AgentOptions, Mode } from './options.ts';
 import { firstPublication, type Origin } from './origin.ts';
 import { realserver } from './realserver.ts';
@@ -27,18 +28,12 @@ export interface AgentInput {
   readonly version: string;
 }
 
-interface SourceRecord {
-  acceptedAt: string | null;
-  refused: { at: string; problems: readonly Problem[] } | null;
-  warnings: readonly Problem[];
-}
-
 export class Agent {
   readonly #input: AgentInput;
   readonly #composition: Composition;
   readonly loop: ReconcileLoop;
   readonly #startedAt: string;
-  readonly #record: SourceRecord = { acceptedAt: null, refused: null, warnings: [] };
+  readonly #record: InputRecord;
   readonly #reasons: ReasonJournal;
   /** Virtual services whose operations failed in the last pass, or in one before that still stands. */
   #refusedByKernel: ReadonlyMap<VirtualServiceKey, Reason> = new Map();
@@ -48,6 +43,7 @@ export class Agent {
   constructor(input: AgentInput) {
     this.#input = input;
     const { options, parts } = input;
+    this.#record = new InputRecord(parts);
     this.#composition = compositions[options.mode](options, parts);
     this.#startedAt = parts.clock.date().toISOString();
     this.loop = new ReconcileLoop({
@@ -104,7 +100,7 @@ export class Agent {
         kind: options.source.kind,
         file: options.source.kind === 'file' ? options.source.file : null,
         kubernetes: origin.kubernetes?.document(this.#source) ?? null,
-        ...{ synced: loop.synced, ...this.#record },
+        ...{ synced: loop.synced, ...this.#record.told },
       },
       loop: {
         ...{ passes: loop.passes, written: loop.written, doubts: loop.doubts, attempts: loop.attempts },
@@ -135,14 +131,7 @@ export class Agent {
   }
 
   #accept(publication: Publication): void {
-    const { log, clock } = this.#input.parts;
-    for (const { path, message } of publication.warnings) log.warn(message, { path });
-    const news = this.#record.acceptedAt === null || this.#record.refused !== null;
-    const { virtualServices, addresses } = publication.state;
-    log[news ? 'info' : 'debug']('input accepted', { vips: addresses.length, virtualServices: virtualServices.size });
-    this.#record.acceptedAt = clock.date().toISOString();
-    this.#record.refused = null;
-    this.#record.warnings = publication.warnings;
+    this.#record.accept(publication);
     this.loop.publish(publication);
     // Nothing to do for it: what has come is as good as programmed.
     const { change, state } = publication;
@@ -163,12 +152,7 @@ export class Agent {
   }
 
   #refuse(problems: readonly Problem[]): void {
-    const { log, clock } = this.#input.parts;
-    const first = this.#record.acceptedAt === null;
-    const rest = first ? 'nothing is changed until one is accepted' : 'the last good configuration stays in force';
-    log.error(`input refused; ${rest}`, { problems: problems.length });
-    for (const { path, message, line } of problems.slice(0, 20)) log.error(message, { path, line });
-    this.#record.refused = { at: clock.date().toISOString(), problems: problems.slice(0, 100) };
+    this.#record.refuse(problems);
     this.#input.origin.correspondent?.refused(problems);
   }
 
@@ -187,6 +171,7 @@ export class Agent {
             this.#accept(publication);
           },
           onRefused: (problems) => this.#refuse(problems),
+          onTrouble: (problem, resource) => this.#record.trouble(problem, resource),
         });
       } catch (error) {
         parts.log.error('the source failed and is started again', errorFields(error));

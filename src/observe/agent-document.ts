@@ -8,15 +8,18 @@ export interface AgentFailure {
   readonly message: string;
 }
 
-/** What becomes of one kind of thing that the agent writes into its cluster. */
-export interface ReportDocument {
-  /** `leases.coordination.k8s.io shop/ravel-realserver-n1`, or the kind alone. */
-  readonly object: string;
-  readonly written: number;
-  readonly lastWriteAt: string | null;
-  /** Writes that failed since the last that did not. */
+/** A realserver's word to the directors. */
+export interface LeaseDocument {
+  /** `namespace/name` */
+  readonly lease: string;
+  /** EndpointSlices up to this revision are in the kernel; null before the first pass. */
+  readonly programmed: number | null;
+  /** The revision that the API server has acknowledged last. */
+  readonly confirmed: number | null;
+  /** Since it did, milliseconds. */
+  readonly silentMilliseconds: number | null;
+  /** Since the last success. */
   readonly failures: number;
-  /** Why the last write failed, with the server's words; null while it works. */
   readonly error: string | null;
 }
 
@@ -25,10 +28,8 @@ export interface KubernetesDocument {
   readonly server: string;
   readonly configMap: { readonly namespace: string; readonly name: string; readonly key: string };
   readonly watches: readonly WatchStatus[];
-  /** Realserver: the Lease that confirms what is programmed. */
-  readonly lease: (ReportDocument & { readonly programmedRevision: number | null }) | null;
-  /** Director: the Events that say why something is not in force; null with --events=false. */
-  readonly events: (ReportDocument & { readonly waiting: number; readonly dropped: number }) | null;
+  /** Null on a director. */
+  readonly lease: LeaseDocument | null;
 }
 
 export interface AgentDocument {
@@ -48,6 +49,8 @@ export interface AgentDocument {
     readonly synced: boolean;
     /** When the configuration in force was accepted; null before the first. */
     readonly acceptedAt: string | null;
+    /** When anything in what is in force changed last: the configuration, or the cluster. */
+    readonly changedAt: string | null;
     /** Newer input that was refused; null when the newest was accepted. */
     readonly refused: { readonly at: string; readonly problems: readonly Problem[] } | null;
     readonly warnings: readonly Problem[];

@@ -24,12 +24,14 @@ function journal() {
   const vips = new Map<string, Reason>();
   let asked = 0;
   const made = new ReasonJournal({
-    ...{ log: collectingLog(lines), clock, onChange: (change: ReasonChange) => void changes.push(change) },
+    ...{ log: collectingLog(lines), clock, onChange: (change: ReasonChange): void => void changes.push(change) },
     reason: (key) => ((asked += 1), reasons.get(key)),
     vipReason: (address) => ((asked += 1), vips.get(address)),
   });
-  const set = (key: string, code: ReasonCode | undefined): void =>
-    void (code === undefined ? reasons.delete(key) : reasons.set(key, { code, message: `because of ${code}` }));
+  const set = (key: string, code: ReasonCode | undefined): void => {
+    if (code === undefined) reasons.delete(key);
+    else reasons.set(key, { code, message: `because of ${code}` });
+  };
   return { clock, lines, changes, reasons, vips, set, journal: made, asked: () => asked };
 }
 
