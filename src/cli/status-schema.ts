@@ -62,11 +62,21 @@ const lease = z.strictObject({
   error: z.string().nullable().describe('why the last attempt failed; where a right is missing, its verb and resource'),
 });
 
+const events = z.strictObject({
+  holding: z.int().describe('reasons that hold now'),
+  waiting: z.int().describe('of those, not written yet'),
+  written: z.int().describe('since the start: created, or counted up'),
+  dropped: z.int().describe('given up since the start: too many, or refused by the server'),
+  failures: z.int().describe('since the start'),
+  error: z.string().nullable().describe('why the last attempt failed; where a right is missing, its verb and resource'),
+});
+
 const kubernetes = z.strictObject({
   server: z.string(),
   configMap: z.strictObject({ namespace: z.string(), name: z.string(), key: z.string() }),
   watches: z.array(watch).describe('what is followed, one entry for each kind of object'),
   lease: lease.nullable().describe('realserver: tells directors what is programmed; null on a director'),
+  events: events.nullable().describe('director: tells why something is not in force; null with --events=false'),
 });
 
 const agent = z.strictObject({

@@ -1,6 +1,6 @@
 import { paint, short, table, type Output } from './output.ts';
 import type { WatchStatus } from '../model/cluster.ts';
-import type { KubernetesDocument, LeaseDocument } from '../observe/agent-document.ts';
+import type { EventsDocument, KubernetesDocument, LeaseDocument } from '../observe/agent-document.ts';
 import type { ServiceStatus, StatusDocument, VipStatusDocument } from './status-document.ts';
 
 const rate = (value: number | null | undefined, unit: string): string =>
@@ -51,12 +51,17 @@ function leaseRow({ lease, programmed, confirmed, silentMilliseconds, failures, 
   return [`lease ${lease}`, error === null ? 'kept' : 'failing', '', last, revisions, error === null ? '' : `${error} (${failures} times)`];
 }
 
-function printKubernetes(output: Output, { server, watches, lease }: KubernetesDocument): void {
+function eventsRow({ holding, waiting, written, dropped, error }: EventsDocument): string[] {
+  const counts = `${waiting} waiting, ${written} written, ${dropped} dropped`;
+  return ['events', error === null ? 'kept' : 'failing', `${holding} reasons`, '', counts, error ?? ''];
+}
+
+function printKubernetes(output: Output, { server, watches, lease, events }: KubernetesDocument): void {
   const healthy = watches.length > 0 && watches.every(({ error }) => error === null);
   output.print(
     `${server}: ${healthy ? 'followed' : paint(output, 'red', 'not followed as it should be; the last state stays in force')}\n`,
   );
-  const rows = [...watches.map(watchRow), ...(lease === null ? [] : [leaseRow(lease)])];
+  const rows = [...watches.map(watchRow), ...(lease === null ? [] : [leaseRow(lease)]), ...(events === null ? [] : [eventsRow(events)])];
   output.print(table(rows, '  '));
 }
 

@@ -24,14 +24,15 @@ export class InputRecord {
     return this.#told;
   }
 
-  accept({ state, warnings, configuration = 'new' }: Publication): void {
+  /** True when it ends a refusal. */
+  accept({ state, warnings, configuration = 'new' }: Publication): boolean {
     for (const { path, message } of warnings) this.#log.warn(message, { path });
     const now = this.#clock.date().toISOString();
     const { acceptedAt, refused, warnings: earlier } = this.#told;
     if (configuration !== 'new' && acceptedAt !== null) {
       const all = warnings.length === 0 ? earlier : [...earlier, ...warnings].slice(-mostProblems);
       this.#told = { acceptedAt, changedAt: now, refused: configuration === 'refused' ? refused : null, warnings: all };
-      return;
+      return refused !== null && configuration !== 'refused';
     }
     const news = acceptedAt === null || refused !== null;
     const { addresses, virtualServices } = state;
@@ -43,6 +44,7 @@ export class InputRecord {
       refused: configuration === 'refused' ? refused : null,
       warnings: warnings.slice(0, mostProblems),
     };
+    return refused !== null && configuration !== 'refused';
   }
 
   refuse(problems: readonly Problem[]): void {

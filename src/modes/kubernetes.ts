@@ -1,7 +1,11 @@
 /** A Kubernetes cluster as the origin: the connection, the source, and what the agent tells the cluster. */
 import type { KubernetesApi } from '../kubernetes/api.ts';
 import { KubernetesSource } from '../sources/kubernetes/source.ts';
-import type { Origin, OriginOptions, OriginParts } from './origin.ts';
+import type { KubernetesDocument } from '../observe/agent-document.ts';
+import { RevisionLease } from '../observe/kubernetes/confirmation.ts';
+import { EventReporter } from '../observe/kubernetes/events.ts';
+import type { Correspondent, Origin, OriginOptions, OriginParts } from './origin.ts';
+import { ReasonEvents } from './reason-events.ts';
 import type { SourceOptions } from './options.ts';
 
 export type KubernetesOptions = OriginOptions & { readonly source: Extract<SourceOptions, { kind: 'kubernetes' }> };
@@ -12,7 +16,7 @@ export interface Connected {
   readonly namespace: string | undefined;
 }
 
-export type Connect = (kubeconfig: string | undefined) => Promise<Connected>;
+export type Connect = (kubeconfig: string | undefined, parts: OriginParts) => Promise<Connected>;
 
 /** Where the parts of the agent are in the cluster. */
 export interface Places {
@@ -34,27 +38,70 @@ export function placesOf(
   return { config: { namespace, name: source.name, key: source.key }, agentNamespace: agent };
 }
 
-/** What the agent writes into its cluster. */
+/** Throws what a person can mend: no credentials, no namespace. */
 export async function openKubernetes(options: KubernetesOptions, parts: OriginParts, connect: Connect = connectByClient): Promise<Origin> {
-  const { api, namespace } = await connect(options.source.kubeconfig);
+  const { source, mode, defaultListener } = options;
+  const { api, namespace } = await connect(source.kubeconfig, parts);
+  const { clock, random } = parts;
   const places = placesOf(options, namespace);
-  const { defaultListener } = options;
+  const correspondence =
+    mode === 'director' ? directorWrites(options, places, { ...parts, api }) : realserverWrites(options, places, { ...parts, api });
+  // One for all runs: it remembers the last good configuration, should the newest be refused when it lists anew.
+  const follower = new KubernetesSource({
+    ...{ api, clock, random, mode, config: places.config },
+    ...(mode === 'director' ? { leases: { namespace: places.agentNamespace } } : {}),
+    ...(defaultListener === undefined ? {} : { defaultListener }),
+  });
   return {
     place: `ConfigMap ${places.config.namespace}/${places.config.name}`,
-    source: () =>
-      new KubernetesSource({
-        ...{ api, clock: parts.clock, random: parts.random, mode: options.mode, config: places.config },
-        ...(options.mode === 'director' ? { leases: { namespace: places.agentNamespace } } : {}),
-        ...(defaultListener === undefined ? {} : { defaultListener }),
-      }),
+    source: () => follower,
+    correspondent: correspondence.correspondent,
     kubernetes: {
       ...{ api, places },
-      document: (source) => ({
-        ...{ server: api.server, configMap: places.config, watches: source?.status?.() ?? [] },
-        lease: null,
+      document: () => ({
+        ...{ server: api.server, configMap: places.config, watches: follower.status() },
+        ...correspondence.document(),
       }),
     },
     close: () => api.close(),
+  };
+}
+
+interface Correspondence {
+  readonly correspondent: Correspondent;
+  readonly document: () => Pick<KubernetesDocument, 'lease' | 'events'>;
+}
+
+type Writing = OriginParts & { readonly api: KubernetesApi };
+
+const silent: Correspondent = { run: () => Promise.resolve(), programmed: () => {}, reason: () => {}, refused: () => {} };
+
+/** A director says why something is not in force. */
+function directorWrites({ events, nodeName }: KubernetesOptions, { config }: Places, parts: Writing): Correspondence {
+  if (!events) return { correspondent: silent, document: () => ({ lease: null, events: null }) };
+  const reporter = new EventReporter({ ...parts, instance: nodeName });
+  const reasons = new ReasonEvents(reporter, config);
+  return {
+    correspondent: {
+      ...silent,
+      run: (signal) => reporter.run(signal),
+      reason: (change) => reasons.change(change),
+      refused: (problems) => reasons.refused(problems),
+    },
+    document: () => ({ lease: null, events: reporter.status() }),
+  };
+}
+
+/** A realserver says how far it has got. */
+function realserverWrites({ nodeName }: KubernetesOptions, { agentNamespace }: Places, parts: Writing): Correspondence {
+  const lease = new RevisionLease({ ...parts, namespace: agentNamespace, node: nodeName });
+  return {
+    correspondent: {
+      ...silent,
+      run: (signal) => lease.run(signal),
+      programmed: (revision, pressing) => lease.programmed(revision, pressing),
+    },
+    document: () => ({ lease: lease.status(), events: null }),
   };
 }
 

@@ -16,21 +16,22 @@ export interface Correspondent {
   /** All EndpointSlices up to `revision` are in the kernel; `pressing` when a director may wait for it. */
   programmed(revision: number, pressing: boolean): void;
   reason(change: ReasonChange): void;
-  refused(problems: readonly Problem[]): void;
+  /** Undefined: the newest configuration is in force. */
+  refused(problems: readonly Problem[] | undefined): void;
 }
 
 export interface Origin {
   /** For people: a file's name, or `ConfigMap namespace/name`. */
   readonly place: string;
-  /** Made anew for each reload. */
+  /** For one run; runs do not overlap. */
   source(): Source;
   readonly correspondent?: Correspondent;
   /** Absent where there is no Kubernetes. */
   readonly kubernetes?: {
     readonly api: KubernetesApi;
     readonly places: Places;
-    /** For `status`. `source` is the one that runs. */
-    document(source: Source | undefined): KubernetesDocument;
+    /** For `status`. */
+    document(): KubernetesDocument;
   };
   /** After which nothing of it runs. */
   close(): void;

@@ -1,7 +1,7 @@
 /** An agent as a whole: source, loop, listeners, status socket. Ending it leaves the data plane as it is. */
 import { join } from 'node:path';
 import type { Server } from 'node:http';
-import type { Problem, Publication, Reason, Source, VirtualServiceKey } from '../model/cluster.ts';
+import type { Problem, Publication, Reason, VirtualServiceKey } from '../model/cluster.ts';
 import type { AgentDocument } from '../observe/agent-document.ts';
 import { errorFields } from '../observe/log.ts';
 import { ReasonJournal } from '../observe/reasons.ts';
@@ -38,7 +38,6 @@ export class Agent {
   /** Virtual services whose operations failed in the last pass, or in one before that still stands. */
   #refusedByKernel: ReadonlyMap<VirtualServiceKey, Reason> = new Map();
   #reload: AbortController | undefined;
-  #source: Source | undefined;
 
   constructor(input: AgentInput) {
     this.#input = input;
@@ -99,7 +98,7 @@ export class Agent {
       source: {
         kind: options.source.kind,
         file: options.source.kind === 'file' ? options.source.file : null,
-        kubernetes: origin.kubernetes?.document(this.#source) ?? null,
+        kubernetes: origin.kubernetes?.document() ?? null,
         ...{ synced: loop.synced, ...this.#record.told },
       },
       loop: {
@@ -131,7 +130,8 @@ export class Agent {
   }
 
   #accept(publication: Publication): void {
-    this.#record.accept(publication);
+    const endsRefusal = this.#record.accept(publication);
+    if (endsRefusal) this.#input.origin.correspondent?.refused(undefined);
     this.loop.publish(publication);
     // Nothing to do for it: what has come is as good as programmed.
     const { change, state } = publication;
@@ -163,8 +163,7 @@ export class Agent {
       this.#reload = new AbortController();
       const either = AbortSignal.any([signal, this.#reload.signal]);
       try {
-        this.#source = origin.source();
-        await this.#source.run({
+        await origin.source().run({
           signal: either,
           onPublication: (publication) => {
             backoff.succeed();

@@ -23,6 +23,20 @@ export interface LeaseDocument {
   readonly error: string | null;
 }
 
+/** A director's word to people. */
+export interface EventsDocument {
+  /** Reasons that hold now. */
+  readonly holding: number;
+  /** Of those, not written yet. */
+  readonly waiting: number;
+  /** Since the start. */
+  readonly written: number;
+  /** Given up since the start: too many, or refused by the server. */
+  readonly dropped: number;
+  readonly failures: number;
+  readonly error: string | null;
+}
+
 export interface KubernetesDocument {
   /** `https://10.96.0.1:443` */
   readonly server: string;
@@ -30,6 +44,8 @@ export interface KubernetesDocument {
   readonly watches: readonly WatchStatus[];
   /** Null on a director. */
   readonly lease: LeaseDocument | null;
+  /** Null on a realserver, and with --events=false. */
+  readonly events: EventsDocument | null;
 }
 
 export interface AgentDocument {

@@ -25,7 +25,10 @@ export interface ReasonJournalOptions {
   /** As of the last pass. */
   readonly reason: (key: VirtualServiceKey) => Reason | undefined;
   readonly vipReason: (address: Address) => Reason | undefined;
-  /** Told of each change that is logged, and of those for which the log had no room. Must not throw, nor take long. */
+  /**
+   * Told of each change that is logged, of those for which the log had no room, and when a subject with a reason is gone
+   * from the configuration. Must not throw, nor take long.
+   */
   readonly onChange?: (change: ReasonChange) => void;
 }
 
@@ -41,6 +44,8 @@ const madeUpAtOnce = 256;
 const minute = 60_000;
 
 interface Told {
+  /** As it was told; a virtual service may lead somewhere else by now. */
+  readonly subject: ReasonSubject;
   code: ReasonCode | undefined;
   tellings: number;
   since: number;
@@ -99,10 +104,10 @@ export class ReasonJournal {
 
   #look(state: ClusterState, key: VirtualServiceKey): void {
     const virtualService = state.virtualServices.get(key);
-    if (virtualService === undefined) {
-      this.#forget(key);
-      return;
-    }
+    const told = this.#told.get(key)?.subject;
+    const elsewhere = told?.kind === 'virtualService' && told.service !== virtualService?.service;
+    if (virtualService === undefined || elsewhere) this.#forget(state, key);
+    if (virtualService === undefined) return;
     const { address, service } = virtualService;
     this.#compare(state, key, this.#options.reason(key), () => ({ kind: 'virtualService', key, address, service }));
   }
@@ -121,7 +126,7 @@ export class ReasonJournal {
       return;
     }
     const now = this.#options.clock.now();
-    const entry = told ?? { code: undefined, tellings: 0, since: now };
+    const entry = told ?? { subject: subject(), code: undefined, tellings: 0, since: now };
     if (now - entry.since >= minute) {
       entry.tellings = 0;
       entry.since = now;
@@ -133,7 +138,7 @@ export class ReasonJournal {
     }
     this.#heldBack.delete(id);
     entry.tellings += 1;
-    const change: ReasonChange = { subject: subject(), reason, before: entry.code, state };
+    const change: ReasonChange = { subject: entry.subject, reason, before: entry.code, state };
     entry.code = reason?.code;
     this.#write(change, now);
     this.#options.onChange?.(change);
@@ -175,9 +180,11 @@ export class ReasonJournal {
     }
   }
 
-  #forget(id: string): void {
+  #forget(state: ClusterState, id: string): void {
+    const told = this.#told.get(id);
     this.#told.delete(id);
     this.#heldBack.delete(id);
+    if (told?.code !== undefined) this.#options.onChange?.({ subject: told.subject, reason: undefined, before: told.code, state });
   }
 
   /** One walk through all for each state in which the reason of any VIP changes. */
@@ -195,7 +202,7 @@ export class ReasonJournal {
     const addresses = new Set(state.addresses);
     for (const [id, { code, since }] of this.#told) {
       const there = id.startsWith('vip ') ? addresses.has(id.slice(4)) : state.virtualServices.has(id);
-      if (!there || (code === undefined && !this.#heldBack.has(id) && now - since >= minute)) this.#forget(id);
+      if (!there || (code === undefined && !this.#heldBack.has(id) && now - since >= minute)) this.#forget(state, id);
     }
   }
 }

@@ -9,7 +9,7 @@ import type { Clock, Random, Timer } from '../../model/clock.ts';
 import type { Source, WatchStatus } from '../../model/cluster.ts';
 import { runSliced } from '../../model/slices.ts';
 import { Assembly } from './assemble.ts';
-import { ConfigMapReader, reduceConfigMap } from './config-map.ts';
+import { ConfigMapReader, reduceConfigMap, type Configuration } from './config-map.ts';
 import { Interner, reduceLease, reduceNode, reduceService } from './reduce.ts';
 import { Reflector, type ReflectorOptions } from './reflector.ts';
 import { reduceSlice } from './slices.ts';
@@ -47,6 +47,11 @@ const sliceBudget = 8;
 /** What the source knows of a reflector, whatever its kind. */
 type Followed = Pick<Reflector<never>, 'listed' | 'troubled' | 'status' | 'run'>;
 
+/** What outlives a run: a source may run again, one run after the other. */
+interface LastGood {
+  configuration: Configuration | undefined;
+}
+
 /** One run of the source: everything that ends when its signal aborts. */
 class ClusterFollower {
   readonly #options: KubernetesSourceOptions;
@@ -67,7 +72,7 @@ class ClusterFollower {
   #again = false;
   #stopped = false;
 
-  constructor(options: KubernetesSourceOptions, run: Run) {
+  constructor(options: KubernetesSourceOptions, run: Run, lastGood: LastGood) {
     this.#options = options;
     this.#run = run;
     this.#pause = options.pause ?? ((): Promise<unknown> => turn());
@@ -76,8 +81,15 @@ class ClusterFollower {
     const assembly = this.#assembly;
     const configMap = (this.#configMap = new ConfigMapReader({
       ...{ config, defaultListener: options.defaultListener, clock: options.clock, pause: this.#pause, signal: this.#end.signal },
-      onAccepted: (configuration, warnings, forced) => assembly.configure(configuration, warnings, forced),
-      onRefused: run.onRefused,
+      onAccepted: (configuration, warnings, forced) => {
+        lastGood.configuration = configuration;
+        assembly.configure(configuration, warnings, forced);
+      },
+      onRefused: (problems) => {
+        run.onRefused(problems);
+        // The last good one of an earlier run: endpoints must not stand still because nobody mends the configuration.
+        if (!assembly.configured && lastGood.configuration !== undefined) assembly.configure(lastGood.configuration, [], false);
+      },
       onFailure: (error) => this.#end.abort(error),
     }));
     this.#required = [
@@ -240,6 +252,7 @@ class ClusterFollower {
 
 export class KubernetesSource implements Source {
   readonly #options: KubernetesSourceOptions;
+  readonly #lastGood: LastGood = { configuration: undefined };
   #follower: ClusterFollower | undefined;
 
   constructor(options: KubernetesSourceOptions) {
@@ -252,7 +265,7 @@ export class KubernetesSource implements Source {
   }
 
   async run(run: Run): Promise<void> {
-    this.#follower = new ClusterFollower(this.#options, run);
+    this.#follower = new ClusterFollower(this.#options, run, this.#lastGood);
     await this.#follower.follow();
   }
 }
