@@ -66,7 +66,7 @@ soak: bundle ## API server away for DOWN (30m), then changes for CHURN (20m); pr
 
 .PHONY: bench
 bench: bundle ## measure against the goals; writes build/bench.json
-	@scripts/system-packages net
+	@scripts/system-packages net e2e
 	@$(SCRIPT) test/bench/run.ts
 
 .PHONY: demo

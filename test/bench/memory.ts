@@ -1,13 +1,15 @@
 /**
  * Memory of a director with 1,000 services of 10 destinations each: the real bundle as a process of its own, on a
- * kernel with IPVS, measured from outside (VmRSS and VmHWM of /proc/<pid>/status) after its first pass and a few idle seconds.
+ * kernel with IPVS, measured from outside after its first pass and a few idle seconds.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Ipvs } from '../../src/native/index.ts';
+import { end } from './kubernetes-rig.ts';
+import { residentMemory } from './process-memory.ts';
 import { round, type BenchRow } from './row.ts';
 
 const services = 1000;
@@ -39,13 +41,6 @@ export function clusterFile(serviceCount: number, nodeCount: number): string {
   });
 }
 
-const statusField = (pid: number, field: string): number => {
-  const line = readFileSync(`/proc/${String(pid)}/status`, 'utf8')
-    .split('\n')
-    .find((candidate) => candidate.startsWith(`${field}:`));
-  return line === undefined ? Number.NaN : Number(/(\d+) kB/.exec(line)?.[1]) / 1024;
-};
-
 export async function runMemoryBench(agent: string, vipInterface: string): Promise<BenchRow[]> {
   const folder = mkdtempSync(join(tmpdir(), 'ravel-memory-'));
   const file = join(folder, 'cluster.json');
@@ -66,9 +61,7 @@ export async function runMemoryBench(agent: string, vipInterface: string): Promi
       await wait(500);
     }
     await wait(10_000); // Idle: what stays resident, not what the first pass needed for a moment.
-    const pid = child.pid ?? 0;
-    const resident = round(statusField(pid, 'VmRSS'), 1);
-    const peak = round(statusField(pid, 'VmHWM'), 1);
+    const { resident, peak } = residentMemory(child.pid ?? 0);
     return [
       {
         name: 'memory of a director, 1,000 services x 10 (resident after the first pass)',
@@ -83,6 +76,6 @@ export async function runMemoryBench(agent: string, vipInterface: string): Promi
     ];
   } finally {
     await ipvs.close();
-    child.kill('SIGTERM');
+    await end(child);
   }
 }

@@ -2,7 +2,7 @@
  * `make bench`: runs every bench, prints one table with our figure beside the peer's and the goal, and writes
  * build/bench.json and build/bench.txt. A missed goal is printed as missed and does not fail the run; a bench
  * that cannot run does.
- *   run.ts [--parts=diff,nftables,reconcile,vm,demo]
+ *   run.ts [--parts=diff,nftables,reconcile,kubernetes,vm,demo]
  * Each part is a process of its own, so that no bench inherits another's heap. IPVS is measured on a kernel that
  * has it (test/vm/run), both sides in the same run.
  */
@@ -22,10 +22,15 @@ const local: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   diff: async () => (await import('./diff.ts')).runDiffBench(),
   nftables: async () => (await import('./nftables.ts')).runNftablesBench(),
   reconcile: async () => (await import('./reconcile.ts')).runReconcileBench(),
+  kubernetes: async () => (await import('./kubernetes.ts')).runKubernetesBench(),
 };
+
+/** Parts that change the network namespace they run in: each gets one of its own. */
+const isolated: ReadonlySet<string> = new Set(['kubernetes']);
 
 /** Whoever is not root gets a user namespace, where network namespaces are free to make. */
 const asRoot = process.getuid?.() === 0 ? [] : ['unshare', '-rn', '--'];
+const ownNetwork = process.getuid?.() === 0 ? ['unshare', '-n', '--'] : asRoot;
 
 function command(words: readonly string[]): void {
   const [program = '', ...rest] = words;
@@ -45,7 +50,14 @@ function runPart(part: string): BenchRow[] {
   else if (part === 'vm') {
     command([process.execPath, 'scripts/bundle-bench.ts']);
     command(['test/vm/run', '--timeout', '2400', '--', 'node --disable-warning=ExperimentalWarning build/bench/vm.mjs']);
-  } else command([...asRoot, process.execPath, '--disable-warning=ExperimentalWarning', fileURLToPath(import.meta.url), `--only=${part}`]);
+  } else
+    command([
+      ...(isolated.has(part) ? ownNetwork : asRoot),
+      process.execPath,
+      '--disable-warning=ExperimentalWarning',
+      fileURLToPath(import.meta.url),
+      `--only=${part}`,
+    ]);
   if (!existsSync(file)) throw new Error(`${part} left no ${file}`);
   return rowsOf(file);
 }
@@ -75,7 +87,7 @@ function table(rows: readonly BenchRow[]): string {
 }
 
 const { values } = parseArgs({
-  options: { parts: { type: 'string', default: 'diff,nftables,reconcile,vm,demo' }, only: { type: 'string' } },
+  options: { parts: { type: 'string', default: 'diff,nftables,reconcile,kubernetes,vm,demo' }, only: { type: 'string' } },
 });
 mkdirSync(build, { recursive: true });
 
