@@ -14,6 +14,7 @@
 import type { Address, ClusterService, ClusterState, DrainPolicy, Reason, VirtualService } from '../model/cluster.ts';
 import { claimsOf, type Claims, type DirectorOptions, type Place } from './claims.ts';
 import { serviceWith } from './director.ts';
+import { levelsOf, stepDown, tolerance, type Descent } from './drain-steps.ts';
 import type { Eligible } from './eligibility.ts';
 import type { DesiredIpvsService } from './types.ts';
 import { weightOf } from './weights.ts';
@@ -37,11 +38,7 @@ export interface ObservedDestination {
 export type Observed = ReadonlyMap<Address, ObservedDestination>;
 
 /** A destination without a claim, as this process first saw it so. */
-export interface Leaving {
-  readonly since: number;
-  readonly weight: number;
-  /** Steps of the way down that were still to go. */
-  readonly levels: number;
+export interface Leaving extends Descent {
   /** Since when nothing new goes there; undefined while steps are to go. */
   readonly emptyingSince: number | undefined;
 }
@@ -88,9 +85,6 @@ export interface Outcome {
 
 /** Connections are looked at about once a second, those of all virtual services at one moment: that is one reading of the kernel. */
 const lookMilliseconds = 1000;
-
-/** Times are floating point: a step is due when it is this close. */
-const tolerance = 0.001;
 
 function nextLook(now: number): number {
   return (Math.floor(now / lookMilliseconds + 0.5) + 1) * lookMilliseconds;
@@ -193,6 +187,11 @@ class Step {
     return weightOf(ready + terminating, this.#options.weightOverride === true) * this.#claims.factor;
   }
 
+  #levels(held: number, place: Place | undefined): number {
+    const count = this.#policy.steps?.count ?? 1;
+    return place === undefined ? count : levelsOf(count, held, this.#fullWeight(place) / this.#claims.factor);
+  }
+
   /** A destination that nobody claims. */
   #leave(address: Address, { weight: held, connections }: ObservedDestination): void {
     const { now, memory } = this.#moment;
@@ -200,7 +199,9 @@ class Step {
     const begun = memory.leaving.get(address) ?? {
       ...{ since: now, weight: held, levels: this.#levels(held, place), emptyingSince: undefined },
     };
-    const { weight, next } = this.#stepDown(begun, place);
+    const { steps } = this.#policy;
+    // Only who can still serve is left in steps.
+    const { weight, next } = steps !== undefined && place !== undefined && servesStill(place) ? stepDown(steps, begun, now) : down;
     // Whatever is remembered: weight never comes back without a claim.
     const lowered = Math.min(weight, held);
     const emptyingSince = lowered > 0 ? undefined : (begun.emptyingSince ?? now);
@@ -217,34 +218,9 @@ class Step {
     this.weights.set(address, lowered);
     this.leaving.set(address, { ...begun, emptyingSince });
   }
-
-  /** How many steps down a weight is away from 0, as the kernel shows it. */
-  #levels(held: number, place: Place | undefined): number {
-    const count = this.#policy.steps?.count ?? 1;
-    if (place === undefined) return count;
-    const unit = Math.max(1, this.#fullWeight(place) / this.#claims.factor);
-    return Math.max(1, Math.min(count, Math.ceil(held / unit)));
-  }
-
-  /**
-   * The weight on the way down, and when the next step is. The first step is taken at once, the last one at the end
-   * of the time. Only who can still serve is left in steps.
-   */
-  #stepDown({ since, weight, levels }: Leaving, place: Place | undefined): { weight: number; next: number } {
-    const { now } = this.#moment;
-    const { steps } = this.#policy;
-    const down = { weight: 0, next: Number.POSITIVE_INFINITY };
-    if (steps === undefined || steps.count <= 1 || place === undefined || !servesStill(place)) return down;
-    const interval = steps.milliseconds / (steps.count - 1);
-    // Steps that were taken before this process began to look.
-    const before = Math.max(1, steps.count - levels);
-    const begun = since - (before - 1) * interval;
-    const taken = 1 + Math.floor((now - begun + tolerance) / interval);
-    if (taken >= steps.count) return down;
-    const start = Math.min(levels, steps.count);
-    return { weight: Math.ceil((weight * (steps.count - taken)) / start), next: begun + taken * interval };
-  }
 }
+
+const down = { weight: 0, next: Number.POSITIVE_INFINITY };
 
 function servesStill({ alive, ready, terminating }: Place): boolean {
   return alive && ready + terminating > 0;
