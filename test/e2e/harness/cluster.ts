@@ -168,3 +168,10 @@ function condition(type: string, holds: boolean): object {
 }
 
 const readiness = (ready: boolean): object => ({ ...condition('Ready', ready), reason: 'Test', message: 'set by a test' });
+
+/** What is there already is as good as made. */
+export async function onceOnly(creation: Promise<unknown>): Promise<void> {
+  await creation.catch((error: unknown) => {
+    if (!(error instanceof ApiRefusal && error.reason === 'AlreadyExists')) throw error;
+  });
+}

@@ -1,6 +1,6 @@
 /** Clusters of a size: nodes, services with one slice each, and changes to them at a rate. */
 import type { ApiClient, ApiObject } from './client.ts';
-import { sliceObject, TestCluster, type SliceEndpoint } from './cluster.ts';
+import { onceOnly, sliceObject, TestCluster, type SliceEndpoint } from './cluster.ts';
 
 export interface Population {
   readonly namespace: string;
@@ -50,7 +50,9 @@ export async function populate(client: ApiClient, population: Population): Promi
   const cluster = new TestCluster(client);
   const { namespace, services, nodes } = population;
   await cluster.createNamespace(namespace);
-  await concurrently(nodes, (index) => cluster.createNode({ name: farNode(index), address: `10.30.${index >> 8}.${(index & 255) + 1}` }));
+  await concurrently(nodes, (index) =>
+    onceOnly(cluster.createNode({ name: farNode(index), address: `10.30.${index >> 8}.${(index & 255) + 1}` })),
+  );
   await concurrently(services, async (index) => {
     const name = serviceName(index);
     await cluster.createService({ namespace, name, portName: PORT_NAME, port: 80, targetPort: 8080 });

@@ -3,8 +3,8 @@ import { LoadClient } from '../../lab/load.ts';
 import { Relay } from '../../lab/relay.ts';
 import { addresses, POD_PORT, Topology, type NodeName } from '../../lab/topology.ts';
 import { waitFor } from '../../lab/wait.ts';
-import { ApiRefusal } from '../harness/client.ts';
-import { TestCluster } from '../harness/cluster.ts';
+import { Ipvs, Netns } from '../../../src/native/index.ts';
+import { onceOnly, TestCluster } from '../harness/cluster.ts';
 import { Chart, CONFIG_KEY, CONFIG_NAME, NAMESPACE } from './chart.ts';
 import { Host } from './connect.ts';
 import { KubeAgent } from './kube-agent.ts';
@@ -25,7 +25,10 @@ export class Scene {
   readonly agents: Readonly<Record<Machine, KubeAgent>>;
   readonly #clients: LoadClient[] = [];
 
-  private constructor(host: Host, cluster: TestCluster, topology: Topology, relay: Relay) {
+  readonly #ipvs: Ipvs;
+
+  private constructor(host: Host, cluster: TestCluster, topology: Topology, relay: Relay, ipvs: Ipvs) {
+    this.#ipvs = ipvs;
     this.host = host;
     this.cluster = cluster;
     this.topology = topology;
@@ -44,7 +47,8 @@ export class Scene {
     const topology = await Topology.create();
     await topology.joinHere(API_ADDRESS);
     const relay = await Relay.start(API_ADDRESS, host.upstream);
-    const scene = new Scene(host, cluster, topology, relay);
+    const director = await Netns.fromPath(`/run/netns/${topology.hosts.director.name}`);
+    const scene = new Scene(host, cluster, topology, relay, await Ipvs.open({ netns: director }));
     for (const name of [NAMESPACE, SHOP]) await onceOnly(cluster.createNamespace(name));
     for (const manifest of scene.chart.rights) await cluster.apply(manifest);
     for (const name of ['n1', 'n2'] as const) await onceOnly(cluster.createNode({ name, address: addresses[name] }));
@@ -103,31 +107,18 @@ export class Scene {
     return client;
   }
 
-  /** What ipvsadm lists on the director, sorted, without the words that say what is always so. */
-  async ipvs(): Promise<string[]> {
-    const { stdout } = await this.topology.hosts.director.run(['ipvsadm', '-Sn']);
-    return stdout
-      .split('\n')
-      .filter((line) => line !== '')
-      .sort();
-  }
-
-  /** Destination → weight of one virtual service; undefined without it. */
-  async weights(vip: string, port: number): Promise<Record<string, number>> {
-    const weights: Record<string, number> = {};
-    for (const line of await this.ipvs()) {
-      const match = new RegExp(`^-a -t ${vip}:${port} -r (\\S+?):\\d+ .*-w (\\d+)`).exec(line);
-      if (match !== null) weights[match[1]!] = Number(match[2]);
-    }
-    return weights;
+  /** Destination → weight of one virtual service; empty without it. Read from the kernel, no process is started. */
+  async weights(address: string, port: number): Promise<Record<string, number>> {
+    const destinations = await this.#ipvs.destinations({ protocol: 'tcp', address, port });
+    return Object.fromEntries(destinations.map(({ id, spec }) => [nameOf(id.address), spec.weight]));
   }
 
   async weightsBecome(vip: string, port: number, wanted: Readonly<Record<string, number>>, deadlineMs = 60_000): Promise<void> {
-    const text = JSON.stringify(Object.entries(wanted).sort());
+    const text = weightText(wanted);
     await waitFor(
       `the weights of ${vip}:${port} to be ${text}`,
       async () => {
-        const now = JSON.stringify(Object.entries(await this.weights(vip, port)).sort());
+        const now = weightText(await this.weights(vip, port));
         if (now !== text) throw new Error(`they are ${now}`);
         return true;
       },
@@ -135,18 +126,32 @@ export class Scene {
     );
   }
 
+  /** Takes out of the API what the next scene must not find. */
+  async #empty(): Promise<void> {
+    const { api } = this.host;
+    await api.delete(`/api/v1/namespaces/${SHOP}/pods`, { gracePeriodSeconds: 0 });
+    await api.delete(`/api/v1/namespaces/${SHOP}/services`);
+    await api.delete(`/apis/discovery.k8s.io/v1/namespaces/${SHOP}/endpointslices`);
+    await api.delete(`/api/v1/namespaces/${NAMESPACE}/configmaps`);
+    await api.delete(`/apis/coordination.k8s.io/v1/namespaces/${NAMESPACE}/leases`);
+    for (const name of ['n1', 'n2']) await api.delete(`/api/v1/nodes/${name}`);
+  }
+
   async close(): Promise<void> {
     for (const client of this.#clients) await client.close();
     for (const agent of Object.values(this.agents)) await agent.end();
+    await this.#ipvs.close();
+    await this.#empty();
     await this.relay.close();
     await this.topology.close();
     this.host.close();
   }
 }
 
-/** What is there already is as good as made. */
-async function onceOnly(creation: Promise<void>): Promise<void> {
-  await creation.catch((error: unknown) => {
-    if (!(error instanceof ApiRefusal && error.reason === 'AlreadyExists')) throw error;
-  });
-}
+const machines = new Map<string, string>(Object.entries(addresses).map(([name, address]) => [address, name]));
+
+/** Nodes of the lab by name, others by address. */
+const nameOf = (address: string): string => machines.get(address) ?? address;
+
+const weightText = (weights: Readonly<Record<string, number>>): string =>
+  JSON.stringify(Object.fromEntries(Object.entries(weights).sort()));
