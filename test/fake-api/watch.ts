@@ -104,7 +104,7 @@ export class FakeWatch implements AsyncIterator<unknown, undefined> {
     }
     this.send(document);
     for (; this.#duplicates > 0; this.#duplicates -= 1)
-      this.send(this.#duplicates % 2 === 0 && this.#last !== undefined ? this.#last : document);
+      this.send(this.#duplicates % 2 === 1 && this.#last !== undefined ? this.#last : document);
     this.#last = document;
   }
 
@@ -131,7 +131,7 @@ export class FakeWatch implements AsyncIterator<unknown, undefined> {
     this.#reorder = count;
   }
 
-  /** The next event comes `count` times more, and the one before it again. */
+  /** The next event comes `count` times more; every other of these is the event before it. */
   duplicate(count: number): void {
     this.#duplicates = count;
   }

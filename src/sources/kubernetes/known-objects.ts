@@ -33,6 +33,7 @@ export class KnownObjects<Value> {
   readonly #sink: Sink<Value>;
   #versions = new Map<string, Version>();
   #resourceVersion: string | undefined;
+  #trusted = true;
 
   constructor(reduce: Reduce<Value>, sink: Sink<Value>) {
     this.#reduce = reduce;
@@ -48,6 +49,11 @@ export class KnownObjects<Value> {
     return this.#resourceVersion;
   }
 
+  /** What the server said makes no sense: a version that was seen before may stand for something else now. */
+  distrust(): void {
+    this.#trusted = false;
+  }
+
   /** One item of a list. False when it is no object. */
   mark(listing: Listing<Value>, item: unknown): boolean {
     const identity = identityOf(item);
@@ -55,7 +61,7 @@ export class KnownObjects<Value> {
     const { key, uid, resourceVersion } = identity;
     const known = this.#versions.get(key);
     listing.news.delete(key);
-    if (known?.uid === uid && known.resourceVersion === resourceVersion) {
+    if (this.#trusted && known?.uid === uid && known.resourceVersion === resourceVersion) {
       listing.versions.set(key, known);
       return true;
     }
@@ -73,6 +79,7 @@ export class KnownObjects<Value> {
       if (known.kept && (now?.kept !== true || now.uid !== known.uid)) this.#sink.remove(key);
     }
     this.#versions = versions;
+    this.#trusted = true;
     this.#resourceVersion = resourceVersion;
     for (const [key, value] of news) this.#sink.put(key, value);
     this.#sink.reached(revisionOf(resourceVersion));

@@ -96,8 +96,10 @@ export class Reflector<Value> {
   async #recover({ message, remedy, details }: WatchFailure, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     if (details.answered === true) this.#heardAt = clock.now();
-    if (remedy === 'relist') this.#mustList = true;
-    else if (!this.#mustList && details.answered === true) {
+    if (remedy === 'relist') {
+      this.#mustList = true;
+      if (details.expired !== true) this.#known.distrust();
+    } else if (!this.#mustList && details.answered === true) {
       this.#fruitless += 1;
       if (this.#fruitless >= mostFruitless) this.#mustList = true;
     }
