@@ -1,5 +1,7 @@
 /** A Kubernetes cluster as the origin: the connection, the source, and what the agent tells the cluster. */
 import type { KubernetesApi } from '../kubernetes/api.ts';
+import { openConnection } from '../kubernetes/connection.ts';
+import { loadAccess } from '../kubernetes/kubeconfig.ts';
 import { KubernetesSource } from '../sources/kubernetes/source.ts';
 import type { KubernetesDocument } from '../observe/agent-document.ts';
 import { RevisionLease } from '../observe/kubernetes/confirmation.ts';
@@ -105,4 +107,10 @@ function realserverWrites({ nodeName }: KubernetesOptions, { agentNamespace }: P
   };
 }
 
-const connectByClient: Connect = () => Promise.reject(new Error('no client'));
+const connectByClient: Connect = async (kubeconfig, { clock, log }) => {
+  const access = await loadAccess({ kubeconfig });
+  for (const warning of access.warnings) log.warn(warning);
+  const api = await openConnection({ access, clock, onNotice: (message) => log.warn(message) });
+  log.debug('the Kubernetes API', { server: api.server, as: access.origin, namespace: access.namespace });
+  return { api, namespace: access.namespace };
+};
