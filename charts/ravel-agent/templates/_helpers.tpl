@@ -36,13 +36,18 @@ app.kubernetes.io/component: {{ . }}
 {{- default .Release.Namespace .Values.configMap.namespace -}}
 {{- end -}}
 
-{{/* Flags given by name, sorted, one argument each; a list repeats its flag. Arguments: root, component */}}
-{{- define "ravel-agent.flags" -}}
+{{/* Flags of a mode by name, as JSON: its own before the common ones. Arguments: root, component */}}
+{{- define "ravel-agent.flagValues" -}}
 {{- /* Not merge: it takes false and 0 for absent. */ -}}
 {{- $flags := dict -}}
 {{- range $name, $value := .root.Values.flags }}{{ $_ := set $flags $name $value }}{{ end -}}
 {{- range $name, $value := (index .root.Values .component).flags }}{{ $_ := set $flags $name $value }}{{ end -}}
-{{- range $name, $value := $flags }}
+{{- toJson $flags -}}
+{{- end -}}
+
+{{/* The same as arguments, sorted; a list repeats its flag. Arguments: root, component */}}
+{{- define "ravel-agent.flags" -}}
+{{- range $name, $value := fromJson (include "ravel-agent.flagValues" .) }}
 {{- if kindIs "slice" $value }}
 {{- range $value }}
 - {{ printf "--%s=%v" $name . | quote }}

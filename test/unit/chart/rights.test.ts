@@ -2,40 +2,15 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { valueSets } from '../../../scripts/chart.ts';
-import { resources, verbAndResource, type ApiResource } from '../../../src/kubernetes/api.ts';
+import { resources, verbAndResource } from '../../../src/kubernetes/api.ts';
+import { permissions } from '../../../src/modes/permissions.ts';
 import { componentsOf, manifestsOf, rightsIn, rightsOf, type Component, type Manifest } from './manifests.ts';
 
-interface Need {
-  readonly resource: keyof typeof resources;
-  readonly verbs: readonly string[];
-  /** Everywhere; the namespace of the agent; or the ConfigMap by its name. */
-  readonly scope: 'cluster' | 'agent' | 'config';
-}
-
-const follow = ['get', 'list', 'watch'];
-
-const needs: Readonly<Record<Component, readonly Need[]>> = {
-  director: [
-    { resource: 'services', verbs: follow, scope: 'cluster' },
-    { resource: 'endpointSlices', verbs: follow, scope: 'cluster' },
-    { resource: 'nodes', verbs: follow, scope: 'cluster' },
-    { resource: 'events', verbs: ['create', 'patch'], scope: 'cluster' },
-    { resource: 'leases', verbs: follow, scope: 'agent' },
-    { resource: 'configMaps', verbs: follow, scope: 'config' },
-  ],
-  realserver: [
-    { resource: 'services', verbs: follow, scope: 'cluster' },
-    { resource: 'endpointSlices', verbs: follow, scope: 'cluster' },
-    { resource: 'leases', verbs: ['get', 'create', 'update'], scope: 'agent' },
-    { resource: 'configMaps', verbs: follow, scope: 'config' },
-  ],
-};
-
-function needed(component: Component, config: { namespace: string; name: string }): string[] {
-  return needs[component].flatMap(({ resource, verbs, scope }) => {
-    const place = { cluster: '', agent: ' in ravel', config: `/${config.name} in ${config.namespace}` }[scope];
-    return verbs.map((verb) => `${verbAndResource(verb, resources[resource] satisfies ApiResource)}${place}`);
-  });
+function needed(component: Component, config: { namespace: string; name: string }, events = true): string[] {
+  const places = { cluster: '', agentNamespace: ' in ravel', configMap: `/${config.name} in ${config.namespace}` };
+  return permissions[component]
+    .filter(({ resource }) => events || resource !== resources.events)
+    .flatMap(({ resource, verbs, scope }) => verbs.map((verb) => `${verbAndResource(verb, resource)}${places[scope]}`));
 }
 
 const configOf: Readonly<Record<string, { namespace: string; name: string }>> = {
@@ -56,11 +31,12 @@ function tooWide(manifests: readonly Manifest[]): string[] {
   );
 }
 
-test('each mode has the rights that it needs, and no other', () => {
+test('each mode has the rights that it needs, and no other; none to write Events where they are off', () => {
   for (const set of valueSets().keys()) {
     const manifests = manifestsOf(set);
     for (const component of componentsOf(manifests)) {
-      const expected = needed(component, configOf[set] ?? { namespace: 'ravel', name: 'ravel-config' });
+      const config = configOf[set] ?? { namespace: 'ravel', name: 'ravel-config' };
+      const expected = needed(component, config, set !== 'directors');
       assert.deepEqual(rightsOf(manifests, component).sort(), expected.sort(), `${set} ${component}`);
     }
   }
