@@ -28,8 +28,9 @@ const ipvs = (): string[] =>
     .filter((line) => line !== '')
     .sort();
 
-/** Pods of `shop/web` by node. */
-function clusterText(n1: number, n2: number, vips: readonly string[] = ['10.20.0.100']): string {
+/** Pods of `shop/web` by node; `n2Pods` and `web` say more of those on n2 and of the Service. */
+function clusterText(n1: number, n2: number, n2Pods: object = {}, web: object = {}): string {
+  const vips = ['10.20.0.100'];
   const pods = (node: number, count: number) =>
     Array.from({ length: count }, (_, index) => ({
       ...{ address: `10.244.${String(node)}.${String(index + 2)}`, port: 8080, portName: 'http', node: `n${String(node)}` },
@@ -40,7 +41,10 @@ function clusterText(n1: number, n2: number, vips: readonly string[] = ['10.20.0
       { name: 'n2', addresses: ['10.20.0.12'] },
     ],
     services: [
-      { namespace: 'shop', name: 'web', ports: [{ name: 'http', port: 80, protocol: 'TCP' }], endpoints: [...pods(1, n1), ...pods(2, n2)] },
+      {
+        ...{ namespace: 'shop', name: 'web', ports: [{ name: 'http', port: 80, protocol: 'TCP' }], ...web },
+        endpoints: [...pods(1, n1), ...pods(2, n2).map((pod) => ({ ...pod, ...n2Pods }))],
+      },
     ],
     config: Object.fromEntries(vips.map((vip) => [vip, { '80': { namespace: 'shop', service: 'web', portName: 'http' } }])),
   });
@@ -177,7 +181,7 @@ test('a take-over is heard on the segment: ten frames, the first at once; a fore
 test('weights follow the pods; what others delete comes back; what others add beside us stays', async () => {
   write(clusterText(1, 0));
   await start('--audit-interval=1s');
-  assert.ok(ipvs().includes('-a -t 10.20.0.100:80 -r 10.20.0.12:80 -g -w 0'), ipvs().join('\n'));
+  assert.ok(!ipvs().some((line) => line.includes('10.20.0.12')), 'a node without pods is no destination');
   write(clusterText(3, 2));
   await until('new weights', () => ipvs().includes('-a -t 10.20.0.100:80 -r 10.20.0.11:80 -g -w 3'));
   run('ipvsadm', '-D', '-t', '10.20.0.100:80');
@@ -191,6 +195,34 @@ test('weights follow the pods; what others delete comes back; what others add be
   );
   assert.ok(ipvs().includes('-A -t 10.20.0.100:443 -s rr -p 60'));
   run('ipvsadm', '-D', '-t', '10.20.0.100:443');
+  await stop();
+});
+
+test('a node leaves in steps, at the same place after a restart, and is gone in the end', async () => {
+  const setting = (): string => run('cat', '/proc/sys/net/ipv4/vs/expire_nodest_conn').trim();
+  const n2 = (weight: number): string => `-a -t 10.20.0.100:80 -r 10.20.0.12:80 -g -w ${String(weight)}`;
+  const slowly = { drainSteps: '2/30m' };
+  write(clusterText(1, 2, {}, slowly));
+  await start();
+  assert.ok(ipvs().includes(n2(4)), ipvs().join('\n'));
+  assert.equal(setting(), '1');
+  const leaving = clusterText(1, 2, { ready: false, terminating: true }, slowly);
+  write(leaving);
+  await until('the first step', () => ipvs().includes(n2(2)));
+  await stop();
+  await start();
+  assert.ok(ipvs().includes(n2(2)), ipvs().join('\n'));
+  write(clusterText(1, 0));
+  await until('the removal', () => !ipvs().some((line) => line.includes('10.20.0.12')));
+  await stop();
+  assert.equal(command('cleanup', `--state-dir=${state}`).code, 0);
+  assert.equal(setting(), '0');
+});
+
+test('idle destinations that are kept are there with weight 0', async () => {
+  write(clusterText(1, 0));
+  await start('--ipvs-idle-destinations=keep');
+  assert.ok(ipvs().includes('-a -t 10.20.0.100:80 -r 10.20.0.12:80 -g -w 0'), ipvs().join('\n'));
   await stop();
 });
 
