@@ -181,7 +181,8 @@ test('a take-over is heard on the segment: ten frames, the first at once; a fore
 test('weights follow the pods; what others delete comes back; what others add beside us stays', async () => {
   write(clusterText(1, 0));
   await start('--audit-interval=1s');
-  assert.ok(!ipvs().some((line) => line.includes('10.20.0.12')), 'a node without pods is no destination');
+  assert.ok(ipvs().includes('-a -t 10.20.0.100:80 -r 10.20.0.12:80 -g -w 0'), 'there from before, without pods now: emptied first');
+  await until('the empty node to go', () => !ipvs().some((line) => line.includes('10.20.0.12')));
   write(clusterText(3, 2));
   await until('new weights', () => ipvs().includes('-a -t 10.20.0.100:80 -r 10.20.0.11:80 -g -w 3'));
   run('ipvsadm', '-D', '-t', '10.20.0.100:80');
