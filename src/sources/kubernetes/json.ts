@@ -62,5 +62,5 @@ const longestWords = 400;
 export function serverWords(body: unknown): string {
   const message = textAt(body, 'message');
   if (message === undefined || message === '') return '';
-  return `: ${JSON.stringify(message.slice(0, longestWords)).slice(1, -1)}`;
+  return `: ${message.slice(0, longestWords).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ')}`;
 }
