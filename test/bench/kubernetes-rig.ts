@@ -49,7 +49,7 @@ export async function until(what: string, subject: ChildProcess, condition: () =
   while (!(await condition())) {
     if (subject.exitCode !== null) throw new Error(`ended with exit code ${subject.exitCode} before ${what}`);
     if (performance.now() > deadline) throw new Error(`not within 180 s: ${what}`);
-    await wait(5);
+    await wait(20);
   }
 }
 
@@ -60,7 +60,11 @@ export async function end(subject: ChildProcess): Promise<void> {
   await ended;
 }
 
-export function startAgent(mode: 'director' | 'realserver', { kubeconfig, folder }: Rig): ChildProcess {
+export function startAgent(
+  mode: 'director' | 'realserver',
+  { kubeconfig, folder }: Rig,
+  log: 'inherit' | 'ignore' = 'inherit',
+): ChildProcess {
   const words = [
     `--mode=${mode}`,
     `--nodename=${nodeName(0)}`,
@@ -75,6 +79,6 @@ export function startAgent(mode: 'director' | 'realserver', { kubeconfig, folder
     '--config-key=config',
   ];
   return spawn(process.execPath, [join(root, 'dist/ravel-agent.js'), ...words, ...cluster, '--log-level=error'], {
-    stdio: ['ignore', 'inherit', 'inherit'],
+    stdio: ['ignore', 'inherit', log],
   });
 }
