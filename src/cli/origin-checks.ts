@@ -60,6 +60,9 @@ function messageOf(body: unknown): string {
   return typeof message === 'string' && message !== '' ? `: ${message.slice(0, 500)}` : '';
 }
 
+/** Nobody is told what somebody unknown may do. */
+class CredentialsRefusedError extends Error {}
+
 async function permissionFindings(api: KubernetesApi, mode: Mode, places: Places): Promise<Finding[]> {
   const findings: Finding[] = [];
   const allowed: string[] = [];
@@ -68,7 +71,8 @@ async function permissionFindings(api: KubernetesApi, mode: Mode, places: Places
       const { status, body } = await statusOf(api, attempt(permission, verb, places));
       const name = verbAndResource(verb, permission.resource);
       const where = permission.scope === 'cluster' ? '' : ` in ${attempt(permission, verb, places).namespace ?? ''}`;
-      if (status === 401 || status === 403) {
+      if (status === 401) throw new CredentialsRefusedError(`the credentials are refused (401)${messageOf(body)}`);
+      if (status === 403) {
         const message = `${mode} may not ${name}${where} (${permission.why})${messageOf(body)}`;
         findings.push({ level: 'fail', check: 'RBAC', message, mend: `kubectl auth can-i ${verb} ${permission.resource.resource} --list` });
       } else if (status >= 500 || status === 429) {
@@ -107,7 +111,8 @@ export async function originFindings(origin: Origin, modes: readonly Mode[]): Pr
     for (const mode of modes) findings.push(...(await permissionFindings(api, mode, places)));
   } catch (error) {
     const message = `${api.server}: ${error instanceof Error ? error.message : String(error)}`;
-    return { vips: none, findings: [{ level: 'fail', check: 'Kubernetes API', message, mend: `curl -k ${api.server}/version` }] };
+    const mend = error instanceof CredentialsRefusedError ? null : `curl -k ${api.server}/version`;
+    return { vips: none, findings: [{ level: 'fail', check: 'Kubernetes API', message, mend }] };
   }
   findings.unshift({ level: 'ok', check: 'Kubernetes API', message: `${api.server} answers`, mend: null });
   // Without its rights the source would only wait for them.
