@@ -111,6 +111,7 @@ const agent = z.strictObject({
   held: z.string().nullable().describe('why removals are held back'),
   failures: z.array(z.strictObject({ op: z.string(), object: z.string(), errno: z.string(), message: z.string() })),
   foreign: z.array(z.strictObject({ key: z.string(), message: z.string() })).describe('objects of others where ours would be'),
+  warnings: z.array(z.string()).describe('what is done without: settings that this kernel does not have, or that may not be written'),
 });
 
 export const statusSchema = z.strictObject({

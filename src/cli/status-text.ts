@@ -70,7 +70,7 @@ function printAgent(output: Output, { mode, agent }: StatusDocument): void {
     output.print(`${mode}: ${paint(output, 'yellow', 'no agent answers')}; this is what is in the kernel\n`);
     return;
   }
-  const { source, loop, held, failures, foreign } = agent;
+  const { source, loop, held, failures, foreign, warnings } = agent;
   output.print(`${mode} ${agent.node}, process ${agent.pid}, version ${agent.version}, since ${agent.startedAt}\n`);
   const { kubernetes } = source;
   const place = kubernetes === null ? (source.file ?? '') : `ConfigMap ${kubernetes.configMap.namespace}/${kubernetes.configMap.name}`;
@@ -89,6 +89,7 @@ function printAgent(output: Output, { mode, agent }: StatusDocument): void {
     for (const { message } of failures) output.print(`  ${message}\n`);
   }
   for (const { key, message } of foreign) output.print(`${paint(output, 'yellow', 'foreign')} ${key}: ${message}\n`);
+  for (const message of warnings) output.print(`${paint(output, 'yellow', 'warning')} ${message}\n`);
 }
 
 export function printStatus(output: Output, document: StatusDocument): void {

@@ -113,6 +113,7 @@ export class Agent {
       })),
       reasons: { ...Object.fromEntries(notProgrammed(loop.failures)), ...Object.fromEntries(plane.reasons) },
       foreign: plane.foreign,
+      warnings: plane.warnings,
     };
   }
 

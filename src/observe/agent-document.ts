@@ -91,4 +91,6 @@ export interface AgentDocument {
   /** Virtual services that are not, or not wholly, in force. */
   readonly reasons: Readonly<Record<VirtualServiceKey, Reason>>;
   readonly foreign: readonly { readonly key: string; readonly message: string }[];
+  /** What is done without: settings that this kernel does not have, or that may not be written. */
+  readonly warnings: readonly string[];
 }

@@ -136,6 +136,10 @@ for (const mode of ['director', 'realserver'] as const) {
     assert.equal(second.services[0].reason?.code, 'NoEndpoints');
     const text = (await ravelAgent(args, { kernel })).out;
     assert.match(text, /10\.50\.0\.2[^]*tcp 10\.50\.0\.2:80 +not programmed +NoEndpoints/);
+    if (mode === 'director') {
+      assert.match(document.agent.warnings.join(), /expire_nodest_conn/, 'this kernel does not have it');
+      assert.match(text, /warning .*expire_nodest_conn/);
+    }
     assert.equal((await ravelAgent(['cleanup', `--state-dir=${folder}`], { kernel })).code, 1, 'not while it runs');
     assert.equal((await ravelAgent(['cleanup', '--dry-run', `--state-dir=${folder}`], { kernel })).code, 0);
     await stop();
