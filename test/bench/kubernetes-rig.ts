@@ -47,14 +47,15 @@ export async function withServer<Result>(work: (rig: Rig) => Promise<Result>): P
 export async function until(what: string, subject: ChildProcess, condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + 180_000;
   while (!(await condition())) {
-    if (subject.exitCode !== null) throw new Error(`ended with exit code ${subject.exitCode} before ${what}`);
+    if (subject.exitCode !== null || subject.signalCode !== null)
+      throw new Error(`ended with ${subject.signalCode ?? `exit code ${subject.exitCode}`} before ${what}`);
     if (performance.now() > deadline) throw new Error(`not within 180 s: ${what}`);
     await wait(20);
   }
 }
 
 export async function end(subject: ChildProcess): Promise<void> {
-  if (subject.exitCode !== null) return;
+  if (subject.exitCode !== null || subject.signalCode !== null) return;
   const ended = new Promise((resolve) => subject.once('exit', resolve));
   subject.kill('SIGTERM');
   await ended;

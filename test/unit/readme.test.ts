@@ -17,7 +17,15 @@ test('every make target in the README exists', () => {
 });
 
 test('every local link in the README and in docs/ leads somewhere', () => {
-  const pages = ['README.md', 'docs/architecture.md', 'docs/adr/README.md', 'docs/commands.md', 'docs/configuration.md', 'docs/lab.md'];
+  const pages = [
+    'README.md',
+    'docs/architecture.md',
+    'docs/adr/README.md',
+    'docs/commands.md',
+    'docs/configuration.md',
+    'docs/lab.md',
+    'charts/ravel-agent/README.md',
+  ];
   for (const page of pages) {
     const text = readFileSync(join(root, page), 'utf8');
     for (const [, target] of text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g)) {
