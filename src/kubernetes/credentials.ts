@@ -2,6 +2,7 @@
  * Tokens and certificates as they are now. Tokens of service accounts live for an hour, certificate authorities are
  * replaced: files are read again every few seconds, and at once when the server or its certificate is refused.
  */
+import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { createSecureContext, type SecureContext } from 'node:tls';
 import type { Clock } from '../model/clock.ts';
@@ -138,6 +139,7 @@ export class CredentialReader {
 
 function secureContextOf({ authority, certificate, key }: Contents, { origin }: Access): SecureContext {
   try {
+    if (authority !== undefined) checkAuthority(authority);
     return createSecureContext({
       ...(authority === undefined ? {} : { ca: authority }),
       ...(certificate === undefined ? {} : { cert: certificate }),
@@ -149,4 +151,11 @@ function secureContextOf({ authority, certificate, key }: Contents, { origin }: 
       `${origin}: certificate authority, client certificate or key: ${error instanceof Error ? error.message : 'unusable'}`,
     );
   }
+}
+
+/** OpenSSL takes a bundle without a single certificate in it, and then trusts nobody. */
+function checkAuthority(authority: Buffer): void {
+  const blocks = authority.toString('latin1').match(/-----BEGIN (TRUSTED )?CERTIFICATE-----[^]*?(-----END (TRUSTED )?CERTIFICATE-----|$)/g);
+  if (blocks === null) throw new Error('no certificate in it');
+  for (const block of blocks) new X509Certificate(block);
 }

@@ -46,6 +46,8 @@ export class Exchange {
     this.#head = new Promise((resolve, reject) => {
       this.#request.on('response', (response) => {
         this.#answered = true;
+        // Told again to whoever reads; an answer that nobody reads may break as well.
+        response.on('error', () => {});
         resolve(response);
       });
       this.#request.on('error', (error) => {
@@ -82,7 +84,8 @@ export class Exchange {
   /** Ends it; whoever reads hears of the error. */
   fail(error: ApiTransportError): void {
     this.#failure ??= error;
-    this.#request.destroy(error);
+    // Without the error: a socket that is between two requests has nobody who listens to its errors.
+    this.#request.destroy();
   }
 
   /** The whole answer. Rejects with ApiTransportError, also for more than `limit` bytes. */
@@ -99,6 +102,8 @@ export class Exchange {
     } catch (error) {
       throw this.#failure ?? transportError(this.#options.server, error);
     }
+    // A short answer may be whole before it can be given up.
+    if (this.#failure !== undefined) throw this.#failure;
     return Buffer.concat(pieces, length);
   }
 

@@ -43,7 +43,8 @@ function wordsFor(code: string, error: Error): string {
   const found = known.get(code);
   if (found !== undefined) return found;
   if (code.includes('ALERT')) return `the server refuses the TLS connection, perhaps the client certificate: ${error.message}`;
-  return isCertificateProblem(code) ? `the server's certificate is not accepted: ${error.message}` : error.message;
+  // Behind the semicolon stands what to do with Node, not with a cluster.
+  return isCertificateProblem(code) ? `the server's certificate is not accepted: ${error.message.split(';')[0]}` : error.message;
 }
 
 /** `https://10.96.0.1:443: connection refused (ECONNREFUSED)` */
