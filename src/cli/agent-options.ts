@@ -19,6 +19,11 @@ export function agentOptions(values: FlagValues, mode: Mode | undefined = values
   return { ...commonOptions(values), mode, source, interface: interfaceName };
 }
 
+/** For one look at the machine: nobody would be there when a wait for other machines ends. */
+export function withoutWaits(options: AgentOptions): AgentOptions {
+  return { ...options, handoverMilliseconds: 0, readinessMilliseconds: 0 };
+}
+
 /** A file, or the Kubernetes API; undefined when neither is asked for. */
 export function sourceOptions(values: FlagValues): SourceOptions | undefined {
   const file = values['source-file'];

@@ -3,7 +3,7 @@ import { firstPublication, InputRefusedError, openOrigin } from '../modes/origin
 import { compositions } from '../modes/run.ts';
 import { systemClock } from '../reconcile/clock.ts';
 import type { PlannedChange } from '../reconcile/plane.ts';
-import { agentOptions, idleFlags, sourceFlags } from './agent-options.ts';
+import { agentOptions, idleFlags, sourceFlags, withoutWaits } from './agent-options.ts';
 import type { Command, CommandContext } from './command.ts';
 import { openJournal } from './journal.ts';
 import { paint, printJson, type Output } from './output.ts';
@@ -49,7 +49,7 @@ export function printChanges(output: Output, changes: readonly PlannedChange[]):
 }
 
 async function run({ flags, json, output, kernel, log, root }: CommandContext): Promise<0 | 1 | 2> {
-  const options = agentOptions(flags);
+  const options = withoutWaits(agentOptions(flags));
   for (const warning of idleFlags(flags)) log().warn(warning);
   const journal = await openJournal(options.stateDirectory, root);
   const parts = { kernel: kernel(), journal, clock: systemClock, random: Math.random, log: log() };

@@ -2,7 +2,7 @@ import { InputRefusedError, openOrigin } from '../modes/origin.ts';
 import type { Mode } from '../modes/options.ts';
 import { Agent } from '../modes/run.ts';
 import { systemClock } from '../reconcile/clock.ts';
-import { agentOptions, idleFlags } from './agent-options.ts';
+import { agentOptions, idleFlags, withoutWaits } from './agent-options.ts';
 import type { Command, CommandContext, ExitCode } from './command.ts';
 import { flags, type FlagName } from './flags.ts';
 import { openJournal } from './journal.ts';
@@ -36,7 +36,9 @@ async function runOn(agent: Agent): Promise<ExitCode> {
 }
 
 async function run(context: CommandContext, mode: Mode | undefined): Promise<ExitCode> {
-  const options = agentOptions(context.flags, mode);
+  const once = context.argv['once'] === true;
+  const asked = agentOptions(context.flags, mode);
+  const options = once ? withoutWaits(asked) : asked;
   const log = context.log();
   for (const warning of idleFlags(context.flags)) log.warn(warning);
   const common = { clock: systemClock, random: Math.random, log };
@@ -44,7 +46,7 @@ async function run(context: CommandContext, mode: Mode | undefined): Promise<Exi
   try {
     const journal = await openJournal(options.stateDirectory, context.root);
     const agent = new Agent({ options, version, parts: { ...common, kernel: context.kernel(), journal }, origin });
-    return await (context.argv['once'] === true ? runOnce(agent, context, origin.place) : runOn(agent));
+    return await (once ? runOnce(agent, context, origin.place) : runOn(agent));
   } finally {
     origin.close();
   }

@@ -19,7 +19,7 @@ const kubeconfig = join(folder, 'kubeconfig');
 writeFileSync(kubeconfig, server.kubeconfig);
 const { api } = server;
 const flags = [
-  ...['--compute-iface=eth0', '--nodename=n1', `--state-dir=${join(folder, 'state')}`, '--log-level=error', '--readiness-timeout=0s'],
+  ...['--compute-iface=eth0', '--nodename=n1', `--state-dir=${join(folder, 'state')}`, '--log-level=error'],
   ...['--config-name=ravel', '--config-namespace=lb', `--kubeconfig=${kubeconfig}`],
 ];
 
@@ -54,6 +54,20 @@ for (const mode of ['director', 'realserver'] as const) {
     await nothingOpen();
   });
 }
+
+test('--once waits for no other machine: a node that has confirmed nothing gets its weight', async () => {
+  const kernel = freshKernel();
+  const once = () => ravelAgent(['director', '--once', ...flags], { kernel });
+  assert.equal((await once()).code, 0);
+  api.store.put(resources.nodes, node({ name: 'n2', address: '10.20.0.12' }));
+  const endpoints = ['n1', 'n2'].map((name, index) => ({ address: `10.244.${index}.2`, node: name }));
+  api.store.put(resources.endpointSlices, slice({ namespace: 'shop', service: 'web', endpoints }));
+  assert.equal((await once()).code, 0);
+  assert.deepEqual(
+    kernel.ipvs.services().flatMap(({ destinations }) => destinations.map(({ id, spec }) => `${id.address}=${spec.weight}`)),
+    ['10.20.0.11=1', '10.20.0.12=1'],
+  );
+});
 
 test('plan with a refused ConfigMap: its path, exit 1; without one: that', async () => {
   const call = () => ravelAgent(['plan', '--mode=director', ...flags], { kernel: freshKernel() });
