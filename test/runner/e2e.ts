@@ -19,6 +19,8 @@ import { addFailure, type LayerResult } from './results.ts';
 const NO_TOOLCHAIN = 3;
 /** A cold build downloads a gigabyte of modules. */
 const BUILD_LIMIT_MS = 30 * 60_000;
+/** A test file on this host's kernel. */
+const HOST_LIMIT_MS = 3 * 60_000;
 const SEGMENT_ADDRESS = '10.20.0.2';
 
 const base = (file: string): string => path.basename(file, '.test.ts');
@@ -81,7 +83,7 @@ async function runAll(result: LayerResult, onHost: readonly string[], inMachine:
     addFailure(result, `bundling failed:\n${bundled.output}`);
     return;
   }
-  if (onHost.length > 0) await inNamespaces(result, onHost);
+  if (onHost.length > 0) await inNamespaces(result, onHost, HOST_LIMIT_MS);
   if (inMachine.length === 0) return;
   const out = freshFolder('build/vm-out/e2e-results');
   const files = inMachine.map((file) => `build/e2e-suite/${base(file)}.test.mjs`);

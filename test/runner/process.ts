@@ -103,8 +103,8 @@ export async function unshareCommand(): Promise<string[] | undefined> {
   return undefined;
 }
 
-/** Each file in network and mount namespaces of its own. */
-export async function inNamespaces(result: LayerResult, files: readonly string[]): Promise<void> {
+/** Each file in network and mount namespaces of its own; `limitMs` for each. */
+export async function inNamespaces(result: LayerResult, files: readonly string[], limitMs = LIMIT_MS): Promise<void> {
   const unshare = await unshareCommand();
   if (unshare === undefined) {
     addFailure(result, 'no network namespace can be made here: run as root, or allow unprivileged user namespaces');
@@ -116,6 +116,7 @@ export async function inNamespaces(result: LayerResult, files: readonly string[]
     const ended = await execute(
       [...unshare, 'sh', '-c', 'mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && exec "$@"', 'sh', ...node],
       false,
+      limitMs,
     );
     collect(result, results, ended);
   }

@@ -28,8 +28,18 @@ export async function changeLatencies(
     const body = slice(population, index, 2);
     const held = kernel.held(index, 2);
     const began = performance.now();
-    await Promise.all([api.put(`${path}/${serviceName(index)}`, body), held]);
+    await Promise.all([api.put(`${path}/${serviceName(index)}`, body), within(held, serviceName(index))]);
     if (sample >= warmUp) taken.push(performance.now() - began);
   }
   return taken;
+}
+
+const LIMIT_MS = 30_000;
+
+async function within(held: Promise<void>, what: string): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} did not reach the kernel within ${LIMIT_MS / 1000} s`)), LIMIT_MS);
+  });
+  await Promise.race([held, late]).finally(() => clearTimeout(timer));
 }
