@@ -64,7 +64,7 @@ test('--once waits for no other machine: a node that has confirmed nothing gets 
   api.store.put(resources.endpointSlices, slice({ namespace: 'shop', service: 'web', endpoints }));
   assert.equal((await once()).code, 0);
   assert.deepEqual(
-    kernel.ipvs.services().flatMap(({ destinations }) => destinations.map(({ id, spec }) => `${id.address}=${spec.weight}`)),
+    kernel.ipvs.services().flatMap(({ destinations }) => destinations.map(({ id, spec }) => `${id.address}=${spec.weight}`).sort()),
     ['10.20.0.11=1', '10.20.0.12=1'],
   );
 });
