@@ -259,6 +259,41 @@ suite('a restart in each phase of a drain', () => {
   });
 });
 
+suite('a kernel that refuses', () => {
+  test('to be read while something drains: tried again ever more slowly, and the drain ends', async () => {
+    const rig = director();
+    await rig.publish(whole(both));
+    connect(rig.kernel, 'n1', 1);
+    await rig.publish(changed(gone, 'web'));
+    connect(rig.kernel, 'n1', 0);
+    const before = rig.loop.status().passes;
+    rig.kernel.faults.failNext({ op: 'ipvs.snapshot', code: 'ENOBUFS', times: 12 });
+    await rig.advance(10_000);
+    assert.ok(rig.loop.status().passes - before < 15, String(rig.loop.status().passes - before));
+    assert.equal(rig.loop.status().failures.length, 1);
+    assert.deepEqual(weights(rig.kernel), { n1: 0, n2: 1 });
+    await rig.advance(600_000);
+    assert.deepEqual(rig.loop.status().failures, []);
+    assert.deepEqual(weights(rig.kernel), { n2: 1 });
+    await rig.kill();
+  });
+
+  for (const op of ['ipvs.setDestination', 'ipvs.deleteDestination']) {
+    test(`${op}, for a while: the others stand, and the drain ends`, async () => {
+      const rig = director({ drainMilliseconds: 5000 });
+      await rig.publish(whole(both));
+      connect(rig.kernel, 'n1', 1);
+      rig.kernel.faults.failNext({ op, code: 'ENOMEM', times: 3 });
+      await rig.publish(changed(tell({ pods: ['n2', 'n3'] }), 'web'));
+      assert.equal(weights(rig.kernel)['n3'], 1);
+      await rig.advance(60_000);
+      assert.deepEqual(rig.loop.status().failures, []);
+      assert.deepEqual(weights(rig.kernel), { n2: 1, n3: 1 });
+      await rig.kill();
+    });
+  }
+});
+
 suite('what a drain costs', () => {
   const names = Array.from({ length: 40 }, (_, index) => `s${index}`);
   const big = cluster({

@@ -78,7 +78,7 @@ test('without a delay nothing waits', async () => {
 });
 
 test('a node with only terminating pods keeps serving them, and a ready one replaces them', async () => {
-  const withPods = (flags: readonly { ready: boolean; terminating: boolean }[]): ClusterState => {
+  const withPods = (flags: readonly { ready: boolean; terminating: boolean; serving?: boolean }[]): ClusterState => {
     const state = cluster({ pods: { web: flags.map(() => 'n1') }, vips });
     const service = state.services.get('default/web');
     assert.ok(service);
@@ -105,6 +105,11 @@ test('a node with only terminating pods keeps serving them, and a ready one repl
     ),
   );
   assert.equal(await pods(), 1);
+  const ending = { ready: false, terminating: true, serving: false };
+  await rig.publish(whole(withPods([ending, { ready: false, terminating: true, serving: true }])));
+  assert.equal(await pods(), 1, 'the one that still serves');
+  await rig.publish(whole(withPods([ending, ending])));
+  assert.equal(await pods(), 2, 'nothing else is there');
   await rig.publish(whole(withPods([{ ready: false, terminating: false }])));
   assert.equal(await rules(rig), 0, 'a pod that is neither ready nor terminating never serves');
   await rig.kill();
