@@ -2,11 +2,11 @@
  * Reads where the API is and who the agent is there: from a kubeconfig file, or from the service account of the Pod. Files
  * that are named there (tokens, certificates) are read again while the agent runs: see credentials.ts.
  */
-import { readFile, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { KubeConfig } from '@kubernetes/client-node/dist/config.js';
-import { parseDocument } from 'yaml';
 import { AccessError, type Access, type Identity, type Material } from './access.ts';
+import { readKubeconfig } from './kubeconfig-file.ts';
 
 export interface AccessOptions {
   /** Path of a kubeconfig file; absent: the service account of this Pod. */
@@ -15,8 +15,6 @@ export interface AccessOptions {
   readonly root?: string;
 }
 
-/** kubeconfig files have some kilobytes. */
-const longestFile = 4 * 1024 * 1024;
 const loopback = /^(127\.\d+\.\d+\.\d+|localhost|\[::1\])$/;
 
 type Cluster = NonNullable<ReturnType<KubeConfig['getCurrentCluster']>>;
@@ -97,37 +95,6 @@ async function fromFile(config: KubeConfig, file: string): Promise<Access> {
       ? [`${origin}: insecure-skip-tls-verify: anybody on the way can read the token and answer for the server`]
       : [],
   };
-}
-
-/**
- * The file as JSON (which KubeConfig reads, being YAML), without the `token-file`s: KubeConfig would read those once and for
- * ever, and from where the process happens to stand.
- */
-async function readKubeconfig(file: string): Promise<{ text: string; tokenFiles: ReadonlyMap<string, string> }> {
-  const bytes = await readFile(file).catch((error: unknown) => {
-    const code = systemCode(error);
-    throw new AccessError(`${file}: ${code === 'ENOENT' ? 'no such file' : `cannot be read (${code})`}`);
-  });
-  if (bytes.length > longestFile) throw new AccessError(`${file}: is longer than ${longestFile} bytes`);
-  // Pretty errors would quote the lines around, and a secret may stand there.
-  const document = parseDocument(bytes.toString('utf8'), { prettyErrors: false });
-  const [problem] = document.errors;
-  if (problem !== undefined) throw new AccessError(`${file}: is no YAML (${problem.code} at character ${problem.pos[0]})`);
-  const root: unknown = document.toJS({ maxAliasCount: 100 });
-  if (!isMap(root)) throw new AccessError(`${file}: is no kubeconfig: a map is expected`);
-  const tokenFiles = new Map<string, string>();
-  const users = Array.isArray(root['users']) ? (root['users'] as unknown[]) : [];
-  for (const entry of users) {
-    if (!isMap(entry) || typeof entry['name'] !== 'string' || !isMap(entry['user'])) continue;
-    const tokenFile = entry['user']['token-file'] ?? entry['user']['tokenFile'];
-    if (typeof tokenFile === 'string' && tokenFile !== '') tokenFiles.set(entry['name'], tokenFile);
-    delete entry['user']['token-file'];
-  }
-  return { text: JSON.stringify(root), tokenFiles };
-}
-
-function isMap(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
 function serverOf(cluster: Cluster, origin: string): Pick<Access, 'server' | 'serverName' | 'insecure'> {
