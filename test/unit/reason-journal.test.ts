@@ -153,3 +153,26 @@ test('what is gone from the configuration is forgotten without a word, and is ne
     ['NoEndpoints', 'NoEndpoints', 'NoEndpoints'],
   );
 });
+
+test('whoever was told of a reason is told when its subject is gone, or leads elsewhere', () => {
+  const { journal: told, changes, lines, set } = journal();
+  const to = (service: string): ClusterState => cluster({ pods: { web: [], api: [] }, vips: [['10.50.0.0', 80, service]] });
+  set(keyOf(0), 'NoEndpoints');
+  told.update(to('web'), all);
+  told.update(to('api'), all);
+  told.update(cluster({ pods: {}, vips: [] }), all);
+  assert.deepEqual(
+    changes.map(({ subject, reason }) => [subject.kind === 'virtualService' ? subject.service : '', reason?.code]),
+    [
+      ['default/web', 'NoEndpoints'],
+      ['default/web', undefined],
+      ['default/api', 'NoEndpoints'],
+      ['default/api', undefined],
+    ],
+  );
+  assert.equal(lines.length, 2, 'the log is told of reasons only');
+  const silent = journal();
+  silent.journal.update(to('web'), all);
+  silent.journal.update(to('api'), all);
+  assert.deepEqual(silent.changes, [], 'what had none has nothing to end');
+});
