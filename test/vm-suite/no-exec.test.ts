@@ -54,7 +54,8 @@ for (const [host, mode] of [
     await waitFor('the change to be made', async () => {
       const dump = host === 'director' ? ['ipvsadm', '-Sn'] : ['nft', 'list', 'ruleset'];
       const { stdout } = await topology.hosts[host].run(dump);
-      return host === 'director' ? stdout.includes('10.20.0.11:80 -g -w 0') : !stdout.includes('10.244.1.2');
+      // At weight 0 for a moment, then gone.
+      return host === 'director' ? !/10\.20\.0\.11:80 -g -w [1-9]/.test(stdout) : !stdout.includes('10.244.1.2');
     });
     const good = file.text();
     file.writeText('nodes: [');
