@@ -113,7 +113,7 @@ spec:
       env:
         - name: NODE_NAME
           valueFrom: { fieldRef: { fieldPath: spec.nodeName } }
-        # Flags by their variables, so that `kubectl exec POD -- ravel-agent status`, `check` and `cleanup` know them as well.
+        # Flags by their variables, so that `kubectl exec POD -- ravel-agent status` and `check` know them as well.
         - { name: RAVEL_STATE_DIR, value: {{ $root.Values.stateDirectory | quote }} }
         {{- if $root.Values.sysctls.mount }}
         - { name: RAVEL_SYSCTL_DIR, value: /host/proc/sys }
