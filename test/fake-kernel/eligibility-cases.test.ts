@@ -4,6 +4,7 @@ import { suite, test } from 'node:test';
 import { excludeLabel } from '../../src/desired/eligibility.ts';
 import type { ClusterState, Node } from '../../src/model/cluster.ts';
 import type { AgentOptions } from '../../src/modes/options.ts';
+import { Interner, reduceNode } from '../../src/sources/kubernetes/reduce.ts';
 import { whole } from './cluster.ts';
 import { API, apiAt, destinationsOf, n5, NODES, servicesOf, stateOf, type FixtureOptions } from './fixture.ts';
 import { Rig } from './rig.ts';
@@ -11,6 +12,7 @@ import { Rig } from './rig.ts';
 const web = { '192.0.2.10': { '80': apiAt() } };
 const key = 'tcp 192.0.2.10:80';
 const state = (options: FixtureOptions = {}): ClusterState => stateOf(web, options);
+const identity = (name: string) => ({ key: name, namespace: '', name, uid: 'u', resourceVersion: '1' });
 const with1 = (name: string, difference: Partial<Node>): Node[] =>
   NODES.map((node) => (node.name === name ? { ...node, ...difference } : node));
 
@@ -76,7 +78,9 @@ suite('C02 node eligibility', () => {
     await rig.kill();
   });
 
-  test('C02d: spec.unschedulable is a cordon', async () => {
+  test('C02d: spec.unschedulable is a cordon, without a taint', async () => {
+    const object = { metadata: { name: 'n2' }, spec: { unschedulable: true } };
+    assert.equal(reduceNode(object, identity('n2'), new Interner()).unschedulable, true);
     const rig = await running({ ignoreCordon: false });
     await rig.publish(whole(state({ nodes: with1('n2', { unschedulable: false }) })));
     assert.deepEqual(await destinations(rig), ['n1 w3', 'n2 w1']);
@@ -85,9 +89,17 @@ suite('C02 node eligibility', () => {
     await rig.kill();
   });
 
-  test('C02e: a node is reached by the address it has, with method and weight', async () => {
+  test('C02e: a node is reached by its internal address, with method and weight', async () => {
     const rig = await running();
-    const n6: Node = { ...n5, name: 'n6', addresses: ['2001:db8:20::16', '10.20.0.16'] };
+    const addresses = [
+      { type: 'ExternalIP', address: '198.51.100.9' },
+      { type: 'InternalIP', address: '10.20.0.16' },
+    ];
+    const object = {
+      metadata: { name: 'n6', labels: { pool: 'lb' } },
+      status: { addresses, conditions: [{ type: 'Ready', status: 'True' }] },
+    };
+    const n6 = reduceNode(object, identity('n6'), new Interner());
     const api = [...API, { ...API[0]!, address: '10.50.6.2', node: 'n6' }];
     await rig.publish(whole(state({ nodes: [...NODES, n6], api })));
     const service = (await servicesOf(rig.kernel)).get(key);
