@@ -12,13 +12,13 @@ export interface GuardOptions {
 export const defaultGuard: GuardOptions = { share: 0.5, count: 10, confirmed: false };
 
 export interface Held {
-  /** Virtual services that stay although nobody asks for them. */
+  /** Virtual services that stay as they are although nobody asks for them. */
   readonly keys: ReadonlySet<VirtualServiceKey>;
   readonly message: string;
 }
 
 /**
- * Holds a mass removal: a file cut short, or a source that lost its memory, looks just like a wish
+ * Holds a mass removal of virtual services, or of all that they balance over: a file cut short, or a source that lost its memory, looks just like a wish
  * to delete nearly everything. Additions and changes go on; only the removals wait.
  */
 export function guardRemovals(removals: ReadonlySet<VirtualServiceKey>, programmed: number, options: GuardOptions): Held | undefined {
@@ -26,7 +26,7 @@ export function guardRemovals(removals: ReadonlySet<VirtualServiceKey>, programm
   return {
     keys: removals,
     message:
-      `held: would remove ${removals.size} of ${programmed} virtual services, more than ${Math.round(options.share * 100)} %; ` +
+      `held: would remove ${removals.size} of ${programmed} virtual services, or their last backend: more than ${Math.round(options.share * 100)} %; ` +
       'confirm with --allow-mass-removal, or bring them back into the configuration',
   };
 }
