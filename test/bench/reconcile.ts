@@ -72,7 +72,9 @@ function start(nftables: Nftables, links: Kernel['links'], sysctls: Kernel['sysc
     ...{ plane: composition.plane, clock: systemClock, random: Math.random, log: silentLog, auditMilliseconds: 3_600_000 },
     onPass: (outcome, milliseconds) => notify({ outcome, milliseconds }),
   });
-  const listeners = composition.listeners({ doubt: (cause) => loop.doubt(cause), vipsChanged: () => {} }).map((listen) => listen(stop.signal));
+  const listeners = composition
+    .listeners({ doubt: (cause) => loop.doubt(cause), vipsChanged: () => {} })
+    .map((listen) => listen(stop.signal));
   const done = Promise.all([...listeners, loop.run(stop.signal)]);
   return {
     loop,
