@@ -1,0 +1,464 @@
+/** The kinds of objects together: what is published, when, and what is said about the configuration. */
+import assert from 'node:assert/strict';
+import { suite, test } from 'node:test';
+import { resources } from '../../src/kubernetes/api.ts';
+import type { Publication } from '../../src/model/cluster.ts';
+import { configMap, lease, node, service, slice, type EndpointInput } from '../fake-api/objects.ts';
+import { place, SourceRig, type SourceRigOptions } from '../fake-api/rig.ts';
+
+const web = { config: { '192.0.2.10': { '80': { service: 'web', portName: 'http' } } } };
+
+function putConfig(rig: SourceRig, value: unknown = web): void {
+  const text = typeof value === 'string' ? value : JSON.stringify(value);
+  rig.api.store.put(resources.configMaps, configMap(place.namespace, place.name, { [place.key]: text }));
+}
+
+function putPods(rig: SourceRig, endpoints: readonly EndpointInput[], name = 'web'): void {
+  rig.api.store.put(resources.endpointSlices, slice({ service: name, endpoints }));
+}
+
+const onN1 = (...addresses: string[]): EndpointInput[] => addresses.map((address) => ({ address, node: 'n1' }));
+
+function populated(options: SourceRigOptions = {}): SourceRig {
+  const rig = new SourceRig(options);
+  const { store } = rig.api;
+  store.put(resources.services, service({ name: 'web' }));
+  putPods(rig, onN1('10.244.1.1'));
+  store.put(resources.nodes, node({ name: 'n1', address: '10.20.0.1' }));
+  putConfig(rig);
+  return rig;
+}
+
+const keys = (publication: Publication | undefined): readonly string[] | 'all' | undefined =>
+  publication === undefined ? undefined : publication.change.all ? 'all' : [...publication.change.virtualServices];
+const addresses = (publication: Publication | undefined, name = 'web'): string[] | undefined =>
+  publication?.state.services.get(`default/${name}`)?.endpoints.map(({ address }) => address);
+
+suite('the first state', () => {
+  test('is published once all kinds are whole, whatever the order in which they come', async () => {
+    const kinds = ['services', 'endpointslices', 'configmaps', 'nodes', 'leases'];
+    for (const late of kinds) {
+      const rig = populated();
+      rig.api.faults.add('list', late, { delay: 10_000 });
+      await rig.advance(9_900);
+      assert.deepEqual(rig.publications, [], `without ${late}`);
+      await rig.advance(200);
+      assert.equal(rig.publications.length, 1, late);
+      assert.deepEqual([keys(rig.last), addresses(rig.last)], ['all', ['10.244.1.1']]);
+      await rig.stop();
+    }
+  });
+
+  test('five kinds for a director, three for a realserver, of which it never asks for others', async () => {
+    for (const [mode, expected] of [
+      ['director', ['services', 'endpointslices', 'configmaps', 'nodes', 'leases']],
+      ['realserver', ['services', 'endpointslices', 'configmaps']],
+    ] as const) {
+      const rig = populated({ mode });
+      await rig.advance(1000);
+      assert.deepEqual(
+        rig.source.status().map(({ resource }) => resource),
+        expected,
+      );
+      assert.deepEqual(new Set(rig.api.received.map(({ resource }) => resource)), new Set(expected));
+      assert.equal(rig.api.watches.size, expected.length);
+      assert.equal(rig.publications.length, 1);
+      await rig.stop();
+    }
+  });
+
+  test('leases that may not be read hold nothing up: then nobody knows what is confirmed', async () => {
+    const rig = populated();
+    rig.api.faults.forbid('list', 'leases');
+    await rig.advance(1000);
+    assert.equal(rig.publications.length, 1);
+    assert.equal(rig.last?.state.confirmed, undefined);
+    assert.match(rig.trouble('leases')?.message ?? '', /^list leases\.coordination\.k8s\.io: forbidden/);
+    rig.api.store.put(resources.leases, lease('lb', 'n1', '7'));
+    rig.api.faults.heal();
+    await rig.advance(60_000);
+    assert.deepEqual(rig.last?.state.confirmed, new Map([['n1', 7]]));
+    assert.equal(rig.trouble('leases'), undefined);
+    await rig.stop();
+  });
+
+  test('any other kind that may not be read holds everything up, and is named', async () => {
+    const rig = populated();
+    rig.api.faults.forbid('list', 'endpointslices');
+    await rig.advance(60_000);
+    assert.deepEqual(rig.publications, []);
+    assert.deepEqual(rig.trouble('endpointslices')?.path, 'endpointslices.discovery.k8s.io');
+    assert.match(
+      rig.trouble('endpointslices')?.message ?? '',
+      /^list endpointslices\.discovery\.k8s\.io: forbidden \(403\): .*cannot list resource/,
+    );
+    rig.api.faults.heal();
+    await rig.advance(32_000);
+    assert.equal(rig.publications.length, 1);
+    await rig.stop();
+  });
+});
+
+suite('changes', () => {
+  test('one endpoint: the virtual services of its Service, within 50 ms, everything else the same object', async () => {
+    const rig = populated();
+    rig.api.store.put(resources.services, service({ name: 'other' }));
+    putPods(rig, onN1('10.244.9.9'), 'other');
+    await rig.advance(1000);
+    const before = rig.last;
+    putPods(rig, onN1('10.244.1.1', '10.244.1.2'));
+    await rig.advance(9);
+    assert.equal(rig.last, before);
+    await rig.advance(41);
+    assert.deepEqual([keys(rig.last), addresses(rig.last)], [['tcp 192.0.2.10:80'], ['10.244.1.1', '10.244.1.2']]);
+    for (const part of ['nodes', 'virtualServices', 'virtualServicesOf', 'addresses', 'mtu', 'nodeLabels', 'confirmed'] as const) {
+      assert.equal(rig.last?.state[part], before?.state[part], part);
+    }
+    assert.equal(rig.last?.state.services.get('default/other'), before?.state.services.get('default/other'));
+    await rig.stop();
+  });
+
+  test('a burst is one publication; one that does not end is told every 50 ms', async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    const before = rig.publications.length;
+    for (let time = 0; time < 4; time++) {
+      putPods(rig, onN1('10.244.1.1', `10.244.2.${time + 1}`));
+      await rig.advance(5);
+    }
+    await rig.advance(50);
+    assert.equal(rig.publications.length, before + 1);
+    for (let time = 0; time < 40; time++) {
+      putPods(rig, onN1('10.244.1.1', `10.244.3.${time + 1}`));
+      await rig.advance(5);
+    }
+    const during = rig.publications.length - before - 1;
+    assert.ok(during === 3 || during === 4, `${during} publications in 200 ms`);
+    await rig.stop();
+  });
+
+  test('what is equal is not published: heartbeats of nodes, slices written anew, Services that nobody balances', async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    rig.api.store.put(resources.nodes, { ...node({ name: 'n1', address: '10.20.0.1' }), heartbeat: 2 });
+    putPods(rig, onN1('10.244.1.1'));
+    putPods(rig, onN1('10.244.7.7'), 'nobody');
+    rig.api.store.put(resources.services, service({ name: 'nobody' }));
+    putConfig(rig);
+    await rig.advance(1000);
+    assert.equal(rig.publications.length, 1);
+    assert.deepEqual(addresses(rig.last, 'nobody'), undefined);
+    // It is known all the same, the moment somebody wants it.
+    putConfig(rig, { config: { '192.0.2.10': { '80': { service: 'nobody', portName: 'http' } } } });
+    await rig.advance(100);
+    assert.deepEqual(addresses(rig.last, 'nobody'), ['10.244.7.7']);
+    await rig.stop();
+  });
+
+  test("a node, and the labels that the configuration asks for, are of everybody's interest", async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    rig.api.store.put(resources.nodes, node({ name: 'n1', address: '10.20.0.1', ready: false }));
+    await rig.advance(100);
+    assert.deepEqual([keys(rig.last), rig.last?.state.nodes.get('n1')?.ready], ['all', false]);
+    putConfig(rig, { ...web, labels: { pool: 'lb' } });
+    await rig.advance(100);
+    assert.deepEqual([keys(rig.last), rig.last?.state.nodeLabels], ['all', { pool: 'lb' }]);
+    rig.api.store.remove(resources.nodes, 'n1');
+    await rig.advance(100);
+    assert.deepEqual([keys(rig.last), rig.last?.state.nodes.size], ['all', 0]);
+    await rig.stop();
+  });
+
+  test('many Services at once are compared as a whole and told as what they are', async () => {
+    const rig = new SourceRig();
+    const names = Array.from({ length: 400 }, (_, index) => `s${index}`);
+    rig.api.store.put(resources.nodes, node({ name: 'n1', address: '10.20.0.1' }));
+    for (const name of names) rig.api.store.put(resources.services, service({ name }));
+    putConfig(rig, {
+      config: { '192.0.2.10': Object.fromEntries(names.map((name, port) => [String(port + 1), { service: name, portName: 'http' }])) },
+    });
+    await rig.advance(1000);
+    names.slice(0, 300).forEach((name, index) => putPods(rig, onN1(`10.244.${index >> 7}.${(index & 127) + 1}`), name));
+    await rig.advance(100);
+    assert.equal(rig.publications.length, 2);
+    assert.equal((keys(rig.last) ?? []).length, 300);
+    await rig.stop();
+  });
+
+  test('a Service that changes its kind says so, without its endpoints being lost', async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    for (const [input, expected] of [
+      [{ name: 'web', clusterIP: 'None' }, 'headless'],
+      [{ name: 'web', type: 'ExternalName' }, 'externalName'],
+      [{ name: 'web' }, undefined],
+    ] as const) {
+      rig.api.store.put(resources.services, service(input));
+      await rig.advance(100);
+      assert.deepEqual([keys(rig.last), rig.last?.state.services.get('default/web')?.unsupported], [['tcp 192.0.2.10:80'], expected]);
+      assert.deepEqual(addresses(rig.last), ['10.244.1.1']);
+    }
+    await rig.stop();
+  });
+
+  test("endpoints without their Service are nobody's; the Service brings them along", async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    rig.api.store.remove(resources.services, 'default/web');
+    await rig.advance(100);
+    assert.deepEqual([keys(rig.last), addresses(rig.last)], [['tcp 192.0.2.10:80'], undefined]);
+    rig.api.store.put(resources.services, service({ name: 'web' }));
+    await rig.advance(100);
+    assert.deepEqual(addresses(rig.last), ['10.244.1.1']);
+    await rig.stop();
+  });
+
+  test('an annotation that is not understood is a warning of one publication', async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    for (const port of [80, 81]) {
+      rig.api.store.put(
+        resources.services,
+        service({ name: 'web', ports: [{ name: 'http', port }], annotations: { 'ravel.io/drain-timeout': 'x' } }),
+      );
+      await rig.advance(100);
+    }
+    assert.deepEqual(
+      rig.publications.map(({ warnings }) => warnings.length),
+      [0, 1, 0],
+    );
+    await rig.stop();
+  });
+});
+
+suite('revisions', () => {
+  test('a Service has the revision of its newest slice, a state the one up to which all slices are in it', async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    const stored = rig.api.store.put(resources.endpointSlices, slice({ service: 'web', endpoints: onN1('10.244.1.5') }));
+    await rig.advance(100);
+    const revision = Number(stored.metadata.resourceVersion);
+    assert.equal(rig.last?.state.services.get('default/web')?.revision, revision);
+    assert.equal(rig.last.state.revision, revision);
+    await rig.stop();
+  });
+
+  test('a realserver is told of newer revisions alone, at most once a second; a director is not', async () => {
+    for (const mode of ['realserver', 'director'] as const) {
+      const rig = populated({ mode });
+      await rig.advance(1000);
+      const before = rig.publications.length;
+      for (let time = 0; time < 30; time++) {
+        putPods(rig, onN1('10.244.9.9'), 'nobody');
+        await rig.advance(100);
+      }
+      await rig.advance(1000);
+      const count = rig.publications.length - before;
+      if (mode === 'director') assert.equal(count, 0);
+      else {
+        assert.ok(count >= 1 && count <= 5, `${count} publications in 4 s`);
+        assert.deepEqual([keys(rig.last), rig.last?.state.revision], [[], rig.api.store.revision]);
+      }
+      await rig.stop();
+    }
+  });
+
+  test("a bookmark alone makes a realserver's revision newer", async () => {
+    const rig = populated({ mode: 'realserver' });
+    await rig.advance(1000);
+    rig.api.store.put(resources.nodes, node({ name: 'n9', address: '10.20.0.9' }));
+    await rig.advance(62_000);
+    assert.equal(rig.last?.state.revision, rig.api.store.revision);
+    await rig.stop();
+  });
+
+  test('what realservers confirm arrives as that, however old their leases are', async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    assert.deepEqual(rig.last?.state.confirmed, new Map());
+    rig.api.store.put(resources.leases, lease('lb', 'n1', '41'));
+    await rig.advance(100);
+    const { change, state } = rig.last;
+    assert.deepEqual(change, { all: false, virtualServices: new Set(), confirmed: true });
+    assert.deepEqual(state.confirmed, new Map([['n1', 41]]));
+    const before = rig.publications.length;
+    // A renewal says nothing new.
+    rig.api.store.put(resources.leases, lease('lb', 'n1', '41'));
+    await rig.advance(3_600_000);
+    assert.equal(rig.publications.length, before);
+    rig.api.store.remove(resources.leases, 'lb/ravel-realserver-n1');
+    await rig.advance(100);
+    assert.deepEqual(rig.last.state.confirmed, new Map());
+    await rig.stop();
+  });
+});
+
+suite('the configuration', () => {
+  test('from the key, the name and the namespace that were given, and from nowhere else', async () => {
+    const rig = new SourceRig({ config: { namespace: 'edge', name: 'vips', key: 'blue' } });
+    const { store } = rig.api;
+    const text = (vip: string): string => JSON.stringify({ config: { [vip]: {} } });
+    store.put(resources.configMaps, configMap('edge', 'other', { blue: text('192.0.2.1') }));
+    store.put(resources.configMaps, configMap('lb', 'vips', { blue: text('192.0.2.2') }));
+    await rig.advance(100);
+    assert.deepEqual([rig.publications, rig.refusals], [[], [[{ path: '', message: 'ConfigMap edge/vips does not exist' }]]]);
+    store.put(resources.configMaps, configMap('edge', 'vips', { green: text('192.0.2.3') }));
+    await rig.advance(100);
+    assert.deepEqual(rig.refusals.at(-1), [{ path: 'data."blue"', message: 'ConfigMap edge/vips has no such key' }]);
+    store.put(resources.configMaps, configMap('edge', 'vips', { green: text('192.0.2.3'), blue: text('192.0.2.4') }));
+    await rig.advance(100);
+    assert.deepEqual(rig.last?.state.addresses, ['192.0.2.4']);
+    await rig.stop();
+  });
+
+  test('before the first good one nothing is published', async () => {
+    const rig = populated();
+    putConfig(rig, '{');
+    await rig.advance(60_000);
+    assert.deepEqual([rig.publications.length, rig.refusals.length], [0, 1]);
+    putConfig(rig);
+    await rig.advance(100);
+    assert.deepEqual([keys(rig.last), rig.last?.configuration], ['all', 'new']);
+    await rig.stop();
+  });
+
+  for (const [what, value, path] of [
+    ['broken JSON', '{"config": {', ''],
+    [
+      'one bad entry',
+      { config: { ...web.config, '192.0.2.11': { '80': { service: 'web', portName: 'http', tcpEnabled: 'yes' } } } },
+      'config."192.0.2.11"."80".tcpEnabled',
+    ],
+    ['a key that is misspelt', { ...web, confg6: {} }, 'confg6'],
+    ['an IPv4 address in config6', { ...web, config6: { '192.0.2.12': {} } }, 'config6."192.0.2.12"'],
+    ['nothing', '', ''],
+    ['nodes and services', { ...web, nodes: [], services: [] }, 'nodes'],
+  ] as const) {
+    test(`${what}: refused whole with its path, told once, and the last good one stays while the cluster goes on`, async () => {
+      const rig = populated();
+      await rig.advance(1000);
+      putConfig(rig, value);
+      await rig.advance(100);
+      putConfig(rig, value);
+      await rig.advance(100);
+      assert.equal(rig.refusals.length, 1);
+      assert.equal(rig.refusals[0]?.[0]?.path, path);
+      assert.equal(rig.publications.length, 1);
+      putPods(rig, onN1('10.244.1.8'));
+      await rig.advance(100);
+      assert.deepEqual([addresses(rig.last), rig.last?.configuration], [['10.244.1.8'], 'refused']);
+      putConfig(rig);
+      await rig.advance(100);
+      // The same as before the refusal: nothing to do, but worth a word.
+      assert.deepEqual([keys(rig.last), rig.last?.configuration], [[], 'new']);
+      await rig.stop();
+    });
+  }
+
+  test('a deleted ConfigMap, and one that lost its key: the last good one stays, and that is told', async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    rig.api.store.remove(resources.configMaps, 'lb/ravel');
+    await rig.advance(100);
+    assert.deepEqual(rig.refusals, [[{ path: '', message: 'ConfigMap lb/ravel was deleted' }]]);
+    rig.api.store.put(resources.configMaps, configMap('lb', 'ravel', {}));
+    await rig.advance(100);
+    assert.deepEqual(rig.refusals.at(-1), [{ path: 'data."prod"', message: 'ConfigMap lb/ravel has no such key' }]);
+    rig.api.store.put(resources.configMaps, { ...configMap('lb', 'ravel', {}), binaryData: { prod: 'e30=' } });
+    await rig.advance(100);
+    assert.match(rig.refusals.at(-1)?.[0]?.message ?? '', /it is in binaryData$/);
+    rig.api.store.put(resources.configMaps, { ...configMap('lb', 'ravel', {}), data: { prod: 7 } });
+    await rig.advance(100);
+    assert.match(rig.refusals.at(-1)?.[0]?.message ?? '', /has no such key$/);
+    rig.api.store.put(resources.configMaps, configMap('lb', 'ravel', { prod: 'x'.repeat(5_000_000) }));
+    await rig.advance(100);
+    assert.match(rig.refusals.at(-1)?.[0]?.message ?? '', /is longer than 4194304 characters/);
+    assert.equal(rig.publications.length, 1);
+    assert.deepEqual(rig.last?.state.addresses, ['192.0.2.10']);
+    await rig.stop();
+  });
+
+  test('a ConfigMap deleted while the connection was down', async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    rig.api.down = true;
+    rig.api.store.remove(resources.configMaps, 'lb/ravel');
+    rig.api.store.compact();
+    await rig.advance(20_000);
+    rig.api.down = false;
+    await rig.advance(60_000);
+    assert.deepEqual(rig.refusals, [[{ path: '', message: 'ConfigMap lb/ravel was deleted' }]]);
+    assert.deepEqual(rig.last?.state.addresses, ['192.0.2.10']);
+    await rig.stop();
+  });
+
+  test('the newest version counts, also where it comes while an older one is being read', async () => {
+    let turns = 0;
+    let release: (() => void) | undefined;
+    // The first text takes longer than one slice: its reader waits for its turn.
+    const pause = (): Promise<void> => {
+      turns += 1;
+      return turns > 1 ? Promise.resolve() : new Promise((resolve) => (release = resolve));
+    };
+    const rig = populated({ pause });
+    const now = rig.clock.now.bind(rig.clock);
+    let hurry = 0;
+    rig.clock.now = () => now() + (hurry += turns === 0 ? 5 : 0);
+    await rig.advance(0);
+    putConfig(rig, { config: { '192.0.2.99': {} } });
+    await rig.advance(0);
+    release?.();
+    await rig.advance(1000);
+    assert.ok(turns > 0, 'it had to wait');
+    assert.deepEqual(rig.last?.state.addresses, ['192.0.2.99']);
+    await rig.stop();
+  });
+});
+
+suite('trouble', () => {
+  test('the server is away for ten minutes: nothing is published that lacks anything, then it goes on', async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    rig.api.down = true;
+    await rig.advance(600_000);
+    putPods(rig, onN1('10.244.1.7'));
+    assert.equal(rig.publications.length, 1);
+    for (const { state, error } of rig.source.status())
+      assert.deepEqual([state, /connect ECONNREFUSED/.test(error ?? '')], ['waiting', true]);
+    rig.api.down = false;
+    await rig.advance(31_000);
+    assert.deepEqual(addresses(rig.last), ['10.244.1.7']);
+    await rig.advance(1000);
+    for (const { state, error } of rig.source.status()) assert.deepEqual([state, error], ['watching', null]);
+    assert.deepEqual(rig.refusals, []);
+    await rig.stop();
+  });
+
+  test('a publication that its receiver cannot take ends the run, and nothing is left behind', async () => {
+    const rig = populated({
+      onPublication: () => {
+        throw new TypeError('a mistake');
+      },
+    });
+    await rig.advance(1000);
+    await rig.ended;
+    assert.ok(rig.failure instanceof TypeError);
+    assert.deepEqual([rig.api.watches.size, rig.clock.timers], [0, 0]);
+  });
+
+  test('a source can be stopped before it begins and run again', async () => {
+    const rig = populated();
+    const stop = AbortSignal.abort();
+    const never = (): never => assert.fail('nothing is told');
+    await rig.source.run({ signal: stop, onPublication: never, onRefused: never });
+    await rig.stop();
+    const again = new AbortController();
+    const publications: Publication[] = [];
+    const ended = rig.source.run({ signal: again.signal, onPublication: (one) => publications.push(one), onRefused: never });
+    await rig.advance(100);
+    assert.deepEqual(publications.map(keys), ['all']);
+    again.abort();
+    await ended;
+  });
+});
