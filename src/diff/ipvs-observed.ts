@@ -1,8 +1,8 @@
 /** What the kernel holds of one virtual service, for whoever decides what becomes of it. */
 import type { Observed, ObservedDestination } from '../desired/drain.ts';
 import type { DesiredIpvsService } from '../desired/types.ts';
-import type { VirtualServiceKey } from '../model/cluster.ts';
-import { destinationIdAt, serviceKeyAt } from '../native/ipvs-columns.ts';
+import type { Address, VirtualServiceKey } from '../model/cluster.ts';
+import { destinationIdAt, destinationNumberAt, serviceKeyAt } from '../native/ipvs-columns.ts';
 import { FORWARDING_NUMBER } from '../native/ipvs-constants.ts';
 import type { IpvsSnapshot } from '../native/ipvs-types.ts';
 import { foreignTraits } from './ipvs-compare.ts';
@@ -13,6 +13,8 @@ const nothing: Observed = new Map();
 export class ObservedServices {
   readonly #snapshot: IpvsSnapshot;
   readonly #rows = new Map<VirtualServiceKey, number>();
+  /** Texts of IPv4 destinations met so far: a few nodes are in many services, and text is dear. */
+  readonly #addresses = new Map<number, Address>();
 
   constructor(snapshot: IpvsSnapshot) {
     this.#snapshot = snapshot;
@@ -35,12 +37,21 @@ export class ObservedServices {
       const forward = columns.forward[at];
       if (columns.port[at] !== services.port[row]) continue;
       if (forward !== FORWARDING_NUMBER.direct && forward !== FORWARDING_NUMBER.tunnel) continue;
-      found.set(destinationIdAt(this.#snapshot, at).address, {
+      found.set(this.#addressAt(at), {
         weight: columns.weight[at] ?? 0,
         connections: (columns.activeConnections[at] ?? 0) + (columns.inactiveConnections[at] ?? 0),
       });
     }
     return found;
+  }
+
+  #addressAt(row: number): Address {
+    const number = destinationNumberAt(this.#snapshot, row);
+    const known = this.#addresses.get(number);
+    if (known !== undefined) return known;
+    const { address } = destinationIdAt(this.#snapshot, row);
+    if (number >= 0) this.#addresses.set(number, address);
+    return address;
   }
 }
 
