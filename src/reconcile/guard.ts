@@ -18,8 +18,8 @@ export interface Held {
 }
 
 /**
- * Holds a mass removal of virtual services, or of all that they balance over: a file cut short, or a source that lost its memory, looks just like a wish
- * to delete nearly everything. Additions and changes go on; only the removals wait.
+ * Holds a mass removal of virtual services, or of all that they balance over: a file cut short, or a source that lost its
+ * memory, looks just like a wish to delete nearly everything. Additions and changes go on; only the removals wait.
  */
 export function guardRemovals(removals: ReadonlySet<VirtualServiceKey>, programmed: number, options: GuardOptions): Held | undefined {
   if (options.confirmed || removals.size <= options.count || removals.size <= options.share * programmed) return undefined;
