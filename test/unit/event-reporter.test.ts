@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { ApiTransportError } from '../../src/kubernetes/api.ts';
-import { eventName, EventReporter, type EventReporterOptions, type EventSubject } from '../../src/observe/kubernetes/events.ts';
+import { eventName, type EventSubject } from '../../src/observe/kubernetes/event-object.ts';
+import { EventReporter, type EventReporterOptions } from '../../src/observe/kubernetes/events.ts';
 import { FakeClock, seededRandom, settle } from '../fake-kernel/fake-clock.ts';
 import { answer, Lines, ObjectsApi, status, type Call, type StoredObject } from './kubernetes-objects.ts';
 
@@ -200,6 +201,7 @@ test('a Service that is gone meanwhile gets no Event', async () => {
   await settle();
   assert.equal(posts().length, 0);
   assert.equal(reporter.status().dropped, 1);
+  assert.deepEqual(log.lines, []);
 });
 
 test('an object that may not be read gets its Event without a uid', async () => {
@@ -225,6 +227,18 @@ test('a server that is away is waited for, ever more rarely, and then told every
     ['web-2'],
   );
   assert.deepEqual(log.lines, ['warn an Event cannot be written']);
+});
+
+test('failures of another kind are told, those of the same kind are not', async () => {
+  const reporter = started({ burst: 100 });
+  for (let index = 0; index < 20; index += 1) {
+    const fault = index < 10 ? status(422, `odd ${index}`) : status(403, `no ${index}`);
+    api.fault = ({ method }) => (method === 'POST' ? fault : undefined);
+    reporter.report(service(index), noEndpoints);
+    await clock.advance(100);
+  }
+  await clock.advance(60_000);
+  assert.equal(log.lines.length, 2);
 });
 
 test('Retry-After is heeded', async () => {

@@ -2,30 +2,14 @@
  * Reasons as Events of the cluster, where `kubectl describe` shows them. One Event per object and reason, with a name that
  * every director computes alike: the first creates it, the others and every repetition count up its series.
  */
-import { createHash } from 'node:crypto';
 import { metadataText, refusalText } from '../../kubernetes/answers.ts';
 import { resources, verbAndResource, type ApiAnswer, type KubernetesApi } from '../../kubernetes/api.ts';
 import type { Clock, Random } from '../../model/clock.ts';
 import { errorFields, type Log } from '../log.ts';
+import { eventName, eventObject, type EventReason, type EventSubject } from './event-object.ts';
 import { Alarm, FailureDelay, microTime } from './pace.ts';
 
-/** What an Event is about. */
-export interface EventSubject {
-  readonly kind: 'Service' | 'ConfigMap';
-  readonly namespace: string;
-  readonly name: string;
-  /** Tells several matters of one object apart: `tcp 192.0.2.10:80`, a path in the configuration. Default "". */
-  readonly matter?: string;
-}
-
-export interface EventReason {
-  /** CamelCase, stable: `NoEndpoints`. At most 128 characters. */
-  readonly code: string;
-  /** For people; cut off at 1024 bytes. */
-  readonly message: string;
-  /** Default `Warning`. */
-  readonly type?: 'Normal' | 'Warning';
-}
+export type { EventReason, EventSubject };
 
 export interface EventReporterOptions {
   /** The caller's: the reporter does not close it. */
@@ -58,14 +42,6 @@ export interface EventReporterStatus {
   readonly error: string | null;
 }
 
-/** A qualified name, as the API wants it. */
-const reportingController = 'ravel.io/agent';
-const action = 'Programming';
-/** validation of events.k8s.io/v1: noteLengthLimit, ReportingInstanceLengthLimit. */
-const longestNote = 1024;
-const longestInstance = 128;
-/** The hash and a dot come behind; names of objects have at most 253 characters. */
-const longestNamePart = 230;
 /** Reasons that are held at once; more are dropped and counted. */
 const mostReasons = 1000;
 /** A reason that cannot be written is given up after so many attempts, until it changes or is due again. */
@@ -85,11 +61,14 @@ interface Held {
 /** The server said no. `final`: asking again would not help. */
 class EventRefused extends Error {
   readonly final: boolean;
+  /** Failures of one kind are told once. */
+  readonly code: string;
   readonly retryAfterSeconds: number | undefined;
 
   constructor(verb: string, resource: Parameters<typeof verbAndResource>[1], answer: ApiAnswer) {
     super(refusalText(verbAndResource(verb, resource), answer));
     const { status } = answer;
+    this.code = `${verb} ${status}`;
     this.final = status >= 400 && status < 500 && ![401, 403, 408, 409, 429].includes(status);
     this.retryAfterSeconds = answer.retryAfterSeconds;
   }
@@ -109,6 +88,7 @@ export class EventReporter {
   #dropped = 0;
   #failures = 0;
   #error: string | undefined;
+  #errorCode: string | undefined;
   #overflowing = false;
 
   constructor(options: EventReporterOptions) {
@@ -180,14 +160,15 @@ export class EventReporter {
     const { clock, random, repeatMilliseconds } = this.#options;
     this.#tokens -= 1;
     try {
-      await this.#write(held, signal);
+      if (await this.#write(held, signal)) this.#written += 1;
+      else this.#dropped += 1;
     } catch (error) {
       if (!signal.aborted) this.#failed(held, error);
       return;
     }
-    this.#written += 1;
     this.#rest(held, clock.now() + repeatMilliseconds * (0.9 + 0.2 * random()));
     this.#error = undefined;
+    this.#errorCode = undefined;
     this.#delay.succeed();
   }
 
@@ -199,9 +180,10 @@ export class EventReporter {
     const { clock, log, repeatMilliseconds } = this.#options;
     this.#failures += 1;
     held.attempts += 1;
-    const message = error instanceof Error ? error.message : String(error);
-    if (this.#error === undefined) log.warn('an Event cannot be written', errorFields(error));
-    this.#error = message;
+    const { code = 'unknown' } = error as { code?: string };
+    if (code !== this.#errorCode) log.warn('an Event cannot be written', errorFields(error));
+    this.#errorCode = code;
+    this.#error = error instanceof Error ? error.message : String(error);
     const refused = error instanceof EventRefused ? error : undefined;
     if (refused?.final === true || held.attempts >= mostAttempts) {
       this.#dropped += 1;
@@ -213,43 +195,40 @@ export class EventReporter {
     if (refused?.final !== true) this.#retryAt = clock.now() + this.#delay.fail(refused?.retryAfterSeconds);
   }
 
-  async #write({ subject, reason }: Held, signal: AbortSignal): Promise<void> {
-    const uid = await this.#uidOf(subject, signal);
+  /** False when the object that it is about is gone. */
+  async #write({ subject, reason }: Held, signal: AbortSignal): Promise<boolean> {
+    const object = await this.#look(subject, signal);
+    if (object.status === 404) return false;
+    // `kubectl describe` looks for Events by uid. Where the object may not be read, the Event is found by name only.
+    const uid = object.status === 200 ? metadataText(object.body, 'uid') : undefined;
     const name = eventName(subject, reason, uid);
-    if (this.#counts.has(name) && (await this.#countUp(subject, name, signal))) return;
+    if (this.#counts.has(name) && (await this.#countUp(subject, name, signal))) return true;
     const answer = await this.#create(subject, reason, { name, uid }, signal);
     if (answer.status >= 200 && answer.status < 300) {
       this.#remember(name, 1);
-      return;
+      return true;
     }
     // Another director was first, or this one in an earlier life.
-    if (answer.status === 409 && (await this.#countUp(subject, name, signal))) return;
+    if (answer.status === 409 && (await this.#countUp(subject, name, signal))) return true;
     throw new EventRefused('create', resources.events, answer);
   }
 
-  /** `kubectl describe` looks for Events by uid. Undefined when it may not be read: the Event is then found by name only. */
-  async #uidOf({ kind, namespace, name }: EventSubject, signal: AbortSignal): Promise<string | undefined> {
+  async #look({ kind, namespace, name }: EventSubject, signal: AbortSignal): Promise<ApiAnswer> {
     const resource = regardedResources[kind];
     const answer = await this.#options.api.request({ method: 'GET', resource, namespace, name, signal });
-    if (answer.status === 200) return metadataText(answer.body, 'uid');
-    if (answer.status === 403) return undefined;
+    if ([200, 403, 404].includes(answer.status)) return answer;
     throw new EventRefused('get', resource, answer);
   }
 
   #create(
     subject: EventSubject,
-    { code, message, type = 'Warning' }: EventReason,
-    { name, uid }: { name: string; uid: string | undefined },
+    reason: EventReason,
+    identity: { name: string; uid: string | undefined },
     signal: AbortSignal,
   ): Promise<ApiAnswer> {
     const { api, clock, instance } = this.#options;
-    const { kind, namespace } = subject;
-    const body = {
-      ...{ apiVersion: 'events.k8s.io/v1', kind: 'Event', metadata: { name, namespace } },
-      ...{ eventTime: microTime(clock.date()), action, reason: code, type, note: cutToBytes(message, longestNote) },
-      regarding: { apiVersion: 'v1', kind, namespace, name: subject.name, uid },
-      ...{ reportingController, reportingInstance: instance.slice(0, longestInstance) },
-    };
+    const { namespace } = subject;
+    const body = eventObject(subject, reason, { ...identity, instance, date: clock.date() });
     return api.request({ method: 'POST', resource: resources.events, namespace, body, signal });
   }
 
@@ -277,25 +256,4 @@ export class EventReporter {
     const [oldest] = this.#counts.keys();
     if (this.#counts.size > mostReasons && oldest !== undefined) this.#counts.delete(oldest);
   }
-}
-
-/** The same for all directors and at all times; another when the object was made anew, or the words changed: an Event's note is for ever. */
-export function eventName(
-  { kind, namespace, name, matter = '' }: EventSubject,
-  { code, message }: EventReason,
-  uid: string | undefined,
-): string {
-  const hash = createHash('sha256')
-    .update(JSON.stringify([kind, namespace, name, uid ?? '', matter, code, message]))
-    .digest('hex');
-  return `${name.slice(0, longestNamePart).replace(/[^a-z0-9]+$/, '')}.${hash.slice(0, 16)}`;
-}
-
-/** At most `most` bytes of UTF-8, characters whole. */
-function cutToBytes(text: string, most: number): string {
-  const bytes = Buffer.from(text);
-  if (bytes.length <= most) return text;
-  let end = most - 3;
-  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1;
-  return `${bytes.toString('utf8', 0, end)}...`;
 }
