@@ -10,23 +10,17 @@ export interface Counts {
   slow: number;
   /** Failures by what went wrong. */
   errors: Record<string, number>;
-  /** Failures of kept connections by the pod that had answered on them. */
-  lost: Record<string, number>;
   /** Answers by the pod that gave them. */
   pods: Record<string, number>;
   /** Answers by the client address that the pod saw. */
   clients: Record<string, number>;
   slowestMs: number;
   bytes: number;
-  /** How far the client itself fell behind its schedule. */
-  lateMs: number;
-  /** Connections that are kept now. */
-  openKept: number;
 }
 
 export type LoadCommand =
   | { readonly op: 'requests'; readonly count: number; readonly path?: string }
-  | { readonly op: 'start'; readonly fresh: number; readonly kept: number; readonly pauseMs: number; readonly perSecond?: number }
+  | { readonly op: 'start'; readonly fresh: number; readonly kept: number; readonly pauseMs: number }
   | { readonly op: 'counts' | 'stop' };
 
 export class LoadClient {
@@ -53,11 +47,6 @@ export class LoadClient {
 
   start(fresh: number, kept: number, pauseMs = 10): Promise<Counts> {
     return this.#command({ op: 'start', fresh, kept, pauseMs });
-  }
-
-  /** `perSecond` new connections a second, and `kept` connections that ask every `pauseMs`. */
-  startSteady(perSecond: number, kept: number, pauseMs: number): Promise<Counts> {
-    return this.#command({ op: 'start', fresh: 0, kept, pauseMs, perSecond });
   }
 
   counts(): Promise<Counts> {

@@ -17,6 +17,8 @@ export type NodeName = 'n1' | 'n2';
 
 export const POD_PORT = 8080;
 
+const nodePod = (name: string): readonly string[] => [process.execPath, program('pod'), name, `${POD_PORT}`];
+
 export interface Pod {
   readonly name: string;
   readonly node: NodeName;
@@ -32,12 +34,16 @@ export class Topology {
   readonly #places = new Map<string, Omit<Pod, 'name' | 'process'>>();
   readonly #nextPod: Record<NodeName, number> = { n1: 2, n2: 2 };
 
-  private constructor(segment: Namespace, hosts: Record<HostName, Namespace>) {
+  readonly #podCommand: (name: string) => readonly string[];
+
+  private constructor(segment: Namespace, hosts: Record<HostName, Namespace>, podCommand: (name: string) => readonly string[]) {
+    this.#podCommand = podCommand;
     this.#segment = segment;
     this.hosts = hosts;
   }
 
-  static async create(): Promise<Topology> {
+  /** @param podCommand starts a pod that listens on POD_PORT and says so by a line; default: programs/pod.ts */
+  static async create(podCommand = nodePod): Promise<Topology> {
     const segment = await Namespace.create('segment');
     await segment.ip('link add bridge type bridge', 'link set bridge up');
     const hosts: Partial<Record<HostName, Namespace>> = {};
@@ -47,7 +53,7 @@ export class Topology {
       await segment.ip(`link add ${name} type veth peer name eth0 netns ${name}`, `link set ${name} master bridge`, `link set ${name} up`);
       await host.ip(`addr add ${addresses[name]}/24 dev eth0`, 'link set eth0 up');
     }
-    const topology = new Topology(segment, hosts as Record<HostName, Namespace>);
+    const topology = new Topology(segment, hosts as Record<HostName, Namespace>, podCommand);
     for (const node of ['n1', 'n2'] as const) {
       // What every node of a cluster has: it forwards to its pods.
       await topology.hosts[node].run(['sh', '-c', 'echo 1 >/proc/sys/net/ipv4/ip_forward']);
@@ -88,7 +94,7 @@ export class Topology {
   async addPod(name: string, node: NodeName): Promise<Pod> {
     if (!this.#places.has(name)) await this.placePod(name, node);
     const place = this.#places.get(name)!;
-    const server = new LabProcess(place.namespace, `pod-${name}`, [process.execPath, program('pod'), name, `${POD_PORT}`]);
+    const server = new LabProcess(place.namespace, `pod-${name}`, this.#podCommand(name));
     await server.line();
     const pod = { name, ...place, process: server };
     this.pods.set(name, pod);

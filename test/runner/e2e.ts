@@ -83,6 +83,13 @@ async function runAll(result: LayerResult, onHost: readonly string[], inMachine:
     addFailure(result, `bundling failed:\n${bundled.output}`);
     return;
   }
+  const compiler = process.env['CC'] ?? 'cc';
+  const source = ['test/lab/programs/http.c', '-o', 'build/lab/http'];
+  const compiled = await execute([compiler, '-std=c11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Werror', ...source], false);
+  if (compiled.status !== 0) {
+    addFailure(result, `${compiler} failed:\n${compiled.output}`);
+    return;
+  }
   if (onHost.length > 0) await inNamespaces(result, onHost, HOST_LIMIT_MS);
   if (inMachine.length === 0) return;
   const out = freshFolder('build/vm-out/e2e-results');

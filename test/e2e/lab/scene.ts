@@ -1,6 +1,7 @@
 /** The lab's machines with agents that follow the real API server, and what the tests change in it. */
 import { LoadClient } from '../../lab/load.ts';
 import { Relay } from '../../lab/relay.ts';
+import { httpPod, SteadyClient, type SteadyLoad } from '../../lab/steady.ts';
 import { addresses, POD_PORT, Topology, type NodeName } from '../../lab/topology.ts';
 import { waitFor } from '../../lab/wait.ts';
 import { Ipvs, Netns } from '../../../src/native/index.ts';
@@ -23,7 +24,7 @@ export class Scene {
   readonly topology: Topology;
   readonly relay: Relay;
   readonly agents: Readonly<Record<Machine, KubeAgent>>;
-  readonly #clients: LoadClient[] = [];
+  readonly #clients: { close(): Promise<unknown> }[] = [];
 
   readonly #ipvs: Ipvs;
 
@@ -44,7 +45,7 @@ export class Scene {
   static async create(): Promise<Scene> {
     const host = Host.find();
     const cluster = new TestCluster(host.api);
-    const topology = await Topology.create();
+    const topology = await Topology.create(httpPod);
     await topology.joinHere(API_ADDRESS);
     const relay = await Relay.start(API_ADDRESS, host.upstream);
     const director = await Netns.fromPath(`/run/netns/${topology.hosts.director.name}`);
@@ -103,6 +104,12 @@ export class Scene {
 
   client(vip: string, port: number): LoadClient {
     const client = new LoadClient(this.topology.hosts.client, vip, port);
+    this.#clients.push(client);
+    return client;
+  }
+
+  steady(vip: string, load: SteadyLoad): SteadyClient {
+    const client = new SteadyClient(this.topology.hosts.client, vip, 80, load);
     this.#clients.push(client);
     return client;
   }

@@ -3,8 +3,7 @@
  * Commands come as JSON lines on standard input, each is answered by one JSON line:
  *   {"op":"requests","count":60,"path":"/"}           one after another, a new connection each
  *   {"op":"start","fresh":3,"kept":2,"pauseMs":10}    until stopped; `fresh` workers connect for each request,
- *                                                     `kept` workers hold a connection as long as the pod allows;
- *                                                     "perSecond":200 adds as many new connections each second, whatever the answers
+ *                                                     `kept` workers hold a connection as long as the pod allows
  *   {"op":"counts"} and {"op":"stop"}                 what was counted since the start
  */
 import { connect, type Socket } from 'node:net';
@@ -16,16 +15,12 @@ const [host = '', port = ''] = process.argv.slice(2);
 const LIMIT_MS = 10_000;
 const SLOW_MS = 1_000;
 
-/** Who answered last on a connection that is kept. */
-const answeredBy = new WeakMap<Socket, string>();
-const kept = new Set<Socket>();
-
 let counts = empty();
 let stopping = false;
 let workers: Promise<void>[] = [];
 
 function empty(): Counts {
-  return { ok: 0, failed: 0, slow: 0, errors: {}, lost: {}, pods: {}, clients: {}, slowestMs: 0, bytes: 0, lateMs: 0, openKept: 0 };
+  return { ok: 0, failed: 0, slow: 0, errors: {}, pods: {}, clients: {}, slowestMs: 0, bytes: 0 };
 }
 
 function add(table: Record<string, number>, key: string): void {
@@ -42,6 +37,8 @@ interface Answer {
 function open(): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port: Number(port), noDelay: true });
+    // A kept connection may break, or fall silent, while nobody listens to it: its next request fails then.
+    socket.on('error', () => undefined);
     socket.setTimeout(LIMIT_MS, () => socket.destroy(new Error('timeout')));
     socket.once('error', reject);
     socket.once('connect', () => {
@@ -78,9 +75,9 @@ function ask(socket: Socket, path: string, keep: boolean): Promise<Answer> {
 }
 
 /** One request; returns the connection if it may be used again. */
-async function request(held: Socket | undefined, path: string, keep: boolean): Promise<Socket | undefined> {
+async function request(kept: Socket | undefined, path: string, keep: boolean): Promise<Socket | undefined> {
   const began = performance.now();
-  let socket = held;
+  let socket = kept;
   try {
     socket ??= await open();
     const answer = await ask(socket, path, keep);
@@ -88,22 +85,13 @@ async function request(held: Socket | undefined, path: string, keep: boolean): P
     counts.bytes += answer.bytes;
     add(counts.pods, answer.pod);
     add(counts.clients, answer.client);
-    if (keep && answer.keep) {
-      answeredBy.set(socket, answer.pod);
-      kept.add(socket);
-      return socket;
-    }
-    kept.delete(socket);
+    if (keep && answer.keep) return socket;
     // The pod said that it closes: take its end, then ours is one too.
     socket.on('error', () => undefined).end();
   } catch (error) {
     counts.failed += 1;
     const code = (error as NodeJS.ErrnoException).code;
-    add(counts.errors, `${held === undefined ? 'new' : 'kept'} connection: ${code ?? (error as Error).message}`);
-    if (held !== undefined) {
-      add(counts.lost, answeredBy.get(held) ?? '');
-      kept.delete(held);
-    }
+    add(counts.errors, `${kept === undefined ? 'new' : 'kept'} connection: ${code ?? (error as Error).message}`);
     socket?.on('error', () => undefined).destroy();
   } finally {
     const took = performance.now() - began;
@@ -111,21 +99,6 @@ async function request(held: Socket | undefined, path: string, keep: boolean): P
     if (took > SLOW_MS) counts.slow += 1;
   }
   return undefined;
-}
-
-/** As many new connections a second as asked for; `lateMs` says how far the schedule was missed for want of CPU. */
-async function steady(perSecond: number): Promise<void> {
-  const open = new Set<Promise<unknown>>();
-  const began = performance.now();
-  for (let sent = 0; !stopping; sent++) {
-    const due = began + (sent * 1000) / perSecond;
-    const ahead = due - performance.now();
-    if (ahead > 0) await new Promise((resolve) => setTimeout(resolve, ahead));
-    else counts.lateMs = Math.max(counts.lateMs, Math.round(-ahead));
-    const asked = request(undefined, '/', false).finally(() => open.delete(asked));
-    open.add(asked);
-  }
-  await Promise.all(open);
 }
 
 async function worker(keep: boolean, pauseMs: number): Promise<void> {
@@ -149,7 +122,6 @@ async function obey(command: LoadCommand): Promise<Counts> {
       workers = [
         ...Array.from({ length: command.fresh }, () => worker(false, command.pauseMs)),
         ...Array.from({ length: command.kept }, () => worker(true, command.pauseMs)),
-        ...(command.perSecond === undefined ? [] : [steady(command.perSecond)]),
       ];
       break;
     case 'counts':
@@ -159,7 +131,6 @@ async function obey(command: LoadCommand): Promise<Counts> {
       await Promise.all(workers);
       break;
   }
-  counts.openKept = kept.size;
   return counts;
 }
 
