@@ -17,3 +17,14 @@ export const bundleOptions = {
     js: "import { createRequire as __bundleCreateRequire } from 'node:module'; const require = __bundleCreateRequire(import.meta.url);",
   },
 } satisfies BuildOptions;
+
+/** The released program: dist/ravel-agent.js, and beside it chunks that are loaded when a mode needs them. */
+export const agentBundleOptions = {
+  ...bundleOptions,
+  entryPoints: { 'ravel-agent': 'src/cli/main.ts' },
+  splitting: true,
+  chunkNames: 'ravel-agent-[hash]',
+  minify: true,
+  keepNames: true,
+  metafile: true,
+} satisfies BuildOptions;

@@ -4,29 +4,17 @@
  * lies in chunks beside it (dist/ravel-agent-*.js) that are loaded when they are.
  */
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, globSync, rmSync } from 'node:fs';
+import { chmodSync, globSync, rmSync } from 'node:fs';
 import { build } from 'esbuild';
-import { bundleOptions } from './bundle-options.ts';
+import { agentBundleOptions } from './bundle-options.ts';
 
-const entry = 'src/cli/main.ts';
-if (existsSync(entry)) {
-  const { metafile } = await build({
-    ...bundleOptions,
-    entryPoints: { 'ravel-agent': entry },
-    outdir: 'dist',
-    splitting: true,
-    chunkNames: 'ravel-agent-[hash]',
-    minify: true,
-    keepNames: true,
-    metafile: true,
-  }).catch(() => {
-    // esbuild has said what is wrong.
-    process.exit(1);
-  });
-  chmodSync('dist/ravel-agent.js', 0o755);
-  // Chunks of the build before last: an agent that just started may still be loading them until here.
-  for (const file of globSync('dist/ravel-agent-*.js')) if (!(file in metafile.outputs)) rmSync(file);
-}
+const { metafile } = await build({ ...agentBundleOptions, outdir: 'dist' }).catch(() => {
+  // esbuild has said what is wrong.
+  process.exit(1);
+});
+chmodSync('dist/ravel-agent.js', 0o755);
+// Chunks of an earlier build: only now, because an agent that has just started may still be loading them.
+for (const file of globSync('dist/ravel-agent-*.js')) if (!(file in metafile.outputs)) rmSync(file);
 
 rmSync('dist/native', { recursive: true, force: true });
 const tsc = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], { stdio: 'inherit' });
