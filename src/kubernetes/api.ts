@@ -49,15 +49,22 @@ export interface KubernetesApi {
   readonly server: string;
   /**
    * Rejects with {@link ApiTransportError} when there is no answer: no connection within 10 s, no answer within 30 s. A
-   * request that is `urgent` (a lease) has a connection of its own and waits for no other.
+   * request that is `urgent` (a lease) has a connection of its own, waits for no other, and no longer than 10 s. A request may
+   * be sent twice, when a kept connection turns out to be closed: writes name their object, so that the second one finds it.
    */
   request(request: ApiRequest & { readonly urgent?: boolean }): Promise<ApiAnswer>;
-  /** A watch: open-ended. `idleMilliseconds` without a byte breaks it. Abort through `signal`. */
+  /**
+   * A watch: open-ended. `idleMilliseconds` without a byte break it. It ends through `signal`, or when its reader leaves; a
+   * stream that nobody reads is held until the signal aborts.
+   */
   stream(request: ApiRequest & { readonly idleMilliseconds: number }): Promise<ApiStream>;
   close(): void;
 }
 
-/** No answer: the connection could not be made, broke, or fell silent. `code` is the system's or TLS's own. */
+/**
+ * No answer: the connection could not be made, broke, fell silent, or was given up. `code` is the system's or TLS's own, or
+ * one of {@link file://./transport-errors.ts}: `ABORT_ERR` for the caller's signal.
+ */
 export class ApiTransportError extends Error {
   override readonly name = 'ApiTransportError';
   readonly code: string;

@@ -5,12 +5,8 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { flags } from '../../src/cli/flags.ts';
 import { permissions } from '../../src/modes/permissions.ts';
-import {
-  drainStepsAnnotation,
-  drainTimeoutAnnotation,
-  leaseNamePrefix,
-  programmedRevisionAnnotation,
-} from '../../src/sources/kubernetes/reduce.ts';
+import { leaseNamePrefix, programmedRevisionAnnotation } from '../../src/kubernetes/realserver-lease.ts';
+import { drainStepsAnnotation, drainTimeoutAnnotation } from '../../src/sources/kubernetes/reduce.ts';
 
 const page = readFileSync('docs/kubernetes.md', 'utf8');
 

@@ -1,4 +1,5 @@
 /** Objects of the API as they arrive, reduced to what the model needs: whatever else they hold is let go at once. */
+import { leaseNamePrefix, programmedRevisionAnnotation } from '../../kubernetes/realserver-lease.ts';
 import { addressKind, canonicalAddress } from '../../model/address.ts';
 import type { Address, ClusterService, DrainPolicy, Node, Problem, ServicePort } from '../../model/cluster.ts';
 import { parseDrainSteps, parseDrainTimeout } from '../../model/drain.ts';
@@ -131,9 +132,6 @@ export interface Confirmation {
   readonly node: string;
   readonly revision: number;
 }
-
-export const programmedRevisionAnnotation = 'ravel.io/programmed-revision';
-export const leaseNamePrefix = 'ravel-realserver-';
 
 /**
  * Undefined for a lease that says nothing. How old it is does not matter: what was programmed stays programmed. Its name
