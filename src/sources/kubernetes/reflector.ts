@@ -139,6 +139,8 @@ export class Reflector<Value> {
       if (!Array.isArray(items) || itsVersion === '') throw nonsense(what, 'the answer is not a list');
       // Of the first page: a watch from there repeats at most what later pages have already.
       version ??= itsVersion;
+      // Parsing the page was one long step: others first.
+      await pause();
       await runSliced(this.#mark(listing, items, what), { budget: sliceBudget, now: () => clock.now(), pause, signal });
       const following = textAt(metadata, 'continue') ?? '';
       if (following !== '' && (following === token || items.length === 0)) throw nonsense(what, 'its pages do not end');

@@ -6,7 +6,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { resources, type KubernetesApi } from '../../kubernetes/api.ts';
 import type { ReadOptions } from '../../model/cluster-file.ts';
 import type { Clock, Random, Timer } from '../../model/clock.ts';
-import type { Source, WatchStatus } from '../../model/cluster.ts';
+import type { ClusterState, Publication, Source, WatchStatus } from '../../model/cluster.ts';
 import { runSliced } from '../../model/slices.ts';
 import { Assembly } from './assemble.ts';
 import { ConfigMapReader, reduceConfigMap, type Configuration } from './config-map.ts';
@@ -68,6 +68,7 @@ class ClusterFollower {
   #firstNews: number | undefined;
   #lastNews = 0;
   #toldRevision: number | undefined;
+  #tellRevision = false;
   #flushing = false;
   #again = false;
   #stopped = false;
@@ -191,7 +192,7 @@ class ClusterFollower {
     if (this.#end.signal.aborted) return;
     if (quiet) {
       // A realserver confirms revisions: it has to know them, also where nothing else is new.
-      if (mode === 'realserver') this.#quietTimer ??= clock.after(revisionPace, () => this.#flush());
+      if (mode === 'realserver') this.#quietTimer ??= clock.after(revisionPace, () => this.#revisionDue());
       return;
     }
     this.#lastNews = clock.now();
@@ -208,11 +209,16 @@ class ClusterFollower {
     else this.#flush();
   }
 
+  #revisionDue(): void {
+    this.#quietTimer = undefined;
+    this.#tellRevision = true;
+    this.#flush();
+  }
+
   /** Never two at a time. */
   #flush(): void {
     this.#timer?.cancel();
-    this.#quietTimer?.cancel();
-    this.#timer = this.#quietTimer = this.#firstNews = undefined;
+    this.#timer = this.#firstNews = undefined;
     if (this.#end.signal.aborted || !this.#whole()) return;
     if (this.#flushing) {
       this.#again = true;
@@ -230,23 +236,21 @@ class ClusterFollower {
   }
 
   async #publish(): Promise<void> {
-    const { clock, mode } = this.#options;
+    const { clock } = this.#options;
     const steps = this.#assembly.flush();
     const publication = await runSliced(steps, { budget: sliceBudget, now: () => clock.now(), pause: this.#pause });
     if (this.#end.signal.aborted) return;
-    const state = this.#assembly.state;
-    const refused = this.#configMap.refused ? ({ configuration: 'refused' } as const) : {};
-    if (publication !== undefined) this.#run.onPublication({ ...publication, ...refused });
-    else if (mode === 'realserver' && state !== undefined && state.revision !== this.#toldRevision) {
-      this.#run.onPublication({
-        state,
-        change: { all: false, virtualServices: new Set() },
-        warnings: [],
-        configuration: 'same',
-        ...refused,
-      });
-    }
+    const { state } = this.#assembly;
+    const told = publication ?? (this.#tellRevision ? this.#newerRevision(state) : undefined);
+    this.#tellRevision = false;
+    if (told === undefined) return;
     this.#toldRevision = state?.revision;
+    this.#run.onPublication(this.#configMap.refused ? { ...told, configuration: 'refused' } : told);
+  }
+
+  #newerRevision(state: ClusterState | undefined): Publication | undefined {
+    if (state === undefined || state.revision === this.#toldRevision) return undefined;
+    return { state, change: { all: false, virtualServices: new Set() }, warnings: [], configuration: 'same' };
   }
 }
 
