@@ -35,6 +35,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitNftables(env, exports);
   InitLinks(env, exports);
   InitPacket(env, exports);
+  InitConntrack(env, exports);
   return exports;
 }
 

@@ -75,6 +75,7 @@ struct AddonData {
   Napi::FunctionReference nftables_constructor;
   Napi::FunctionReference links_constructor;
   Napi::FunctionReference packet_constructor;
+  Napi::FunctionReference conntrack_constructor;
   // The namespace of the process: one thread for all handles of Netns.current().
   std::shared_ptr<Executor> process_executor;
   // Stopped and joined when the environment ends.
@@ -142,6 +143,7 @@ void InitIpvs(Napi::Env env, Napi::Object exports);
 void InitNftables(Napi::Env env, Napi::Object exports);
 void InitLinks(Napi::Env env, Napi::Object exports);
 void InitPacket(Napi::Env env, Napi::Object exports);
+void InitConntrack(Napi::Env env, Napi::Object exports);
 
 }  // namespace ravel
 

@@ -1,8 +1,10 @@
 #include "fuzz_target.h"
 
 #include <linux/genetlink.h>
+#include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
 
+#include "../conntrack.h"
 #include "../links.h"
 #include "../message.h"
 #include "../packet.h"
@@ -40,6 +42,9 @@ size_t WalkDatagram(std::span<const uint8_t> data) {
     MessageView as = message;
     // Every kind of event from the same bytes: the type is only a number in the header.
     for (as.type = RTM_NEWLINK; as.type <= RTM_GETNEIGH; ++as.type) count += links::ReadEvent(as).has_value() ? 1 : 0;
+    conntrack::EntryRecord entry;
+    as.type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW;
+    count += conntrack::DecodeEntry(as, &entry).ok() ? 1 : 0;
     count += WalkAttributes(message.After<genlmsghdr>(), kDepth);
     count += WalkAttributes(message.After<ifinfomsg>(), kDepth);
   }
