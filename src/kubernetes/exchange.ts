@@ -110,7 +110,6 @@ export class Exchange {
   /** The answer as it comes, however long it takes; ends with the server's end. `idleMilliseconds` without a byte break it. */
   async *chunks(idleMilliseconds: number): AsyncGenerator<Buffer, void, undefined> {
     const response = await this.#head;
-    this.#answering?.cancel();
     const iterator = (response as AsyncIterable<Buffer>)[Symbol.asyncIterator]();
     const idle = (): void => this.fail(this.#broken(transportCodes.idle, `no byte for ${idleMilliseconds / 1000} s`));
     let ended = false;
@@ -129,7 +128,7 @@ export class Exchange {
     }
   }
 
-  /** From here on only `chunks` watches over the time. */
+  /** The answer has no end to be waited for: from here on only `chunks` watches over the time. */
   keepOpen(): void {
     this.#answering?.cancel();
   }

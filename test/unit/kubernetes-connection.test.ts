@@ -185,6 +185,20 @@ for (const [kind, urgent, limit] of [
   });
 }
 
+test('after a silence no kept connection is believed any more', async () => {
+  const { server, api } = await connected(empty);
+  await Promise.all([api.request(services), api.request(services)]);
+  assert.equal(server.connections, 2);
+  server.handler = never;
+  const waiting = failureOf(api.request(services));
+  await until('the request is there', () => server.seen.length === 3);
+  await clock.advance(30_000);
+  await waiting;
+  server.handler = empty;
+  await api.request(services);
+  assert.equal(server.connections, 3);
+});
+
 test('an answer that stops half way is given up, too', async () => {
   const { server, api } = await connected((_seen, response) => void response.writeHead(200, { 'Content-Length': '100' }).write('half'));
   const waiting = failureOf(api.request(services));

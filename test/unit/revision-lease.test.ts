@@ -1,5 +1,6 @@
 /** The Lease of a realserver, against an API server in memory and a clock that moves when told to. */
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { afterEach, beforeEach, test } from 'node:test';
 import { ApiTransportError } from '../../src/kubernetes/api.ts';
 import { RevisionLease, type RevisionLeaseOptions } from '../../src/observe/kubernetes/confirmation.ts';
@@ -119,6 +120,7 @@ test('a quiet hour is a renewal every ten seconds, without a read', async () => 
   assert.ok(api.calls.slice(before).every(({ method }) => method === 'PUT'));
   assert.equal((stored()?.['spec'] as { acquireTime: string }).acquireTime, '2030-01-01T00:00:01.000000Z');
   assert.ok((lease.status().silentMilliseconds ?? Infinity) < 10_000);
+  assert.equal(getEventListeners(stop.signal, 'abort').length, 1);
 });
 
 test('another writer costs a read, and what it wrote beside stays', async () => {

@@ -1,41 +1,32 @@
 /** When a writer acts next: waits that end early, and delays between failures. */
 import type { Clock, Random } from '../../model/clock.ts';
 
-/** Sleeps, and wakes early when it is rung. For one sleeper at a time. */
+/** Sleeps, and wakes early when it is rung. For one sleeper at a time, who looks at what there is to do before it sleeps. */
 export class Alarm {
   readonly #clock: Clock;
   #wake: (() => void) | undefined;
-  #rung = false;
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Wakes the sleeper; when nobody sleeps, the next one does not fall asleep. */
+  /** Wakes the sleeper, if there is one. */
   ring(): void {
-    this.#rung = true;
     this.#wake?.();
   }
 
   /** Resolves after the time (never, when it is infinite), when it is rung, or when the signal aborts. */
   async sleep(milliseconds: number, signal: AbortSignal): Promise<void> {
-    if (!this.#rung && !signal.aborted) {
-      await new Promise<void>((resolve) => {
-        const timer = Number.isFinite(milliseconds) ? this.#clock.after(milliseconds, wake) : undefined;
-        this.#wake = wake;
-        signal.addEventListener('abort', wake, { once: true });
-        const forget = (): void => {
-          timer?.cancel();
-          signal.removeEventListener('abort', wake);
-        };
-        function wake(): void {
-          forget();
-          resolve();
-        }
-      });
-      this.#wake = undefined;
-    }
-    this.#rung = false;
+    if (signal.aborted) return;
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    const wake = (): void => resolve(undefined);
+    const timer = Number.isFinite(milliseconds) ? this.#clock.after(milliseconds, wake) : undefined;
+    signal.addEventListener('abort', wake, { once: true });
+    this.#wake = wake;
+    await promise;
+    this.#wake = undefined;
+    timer?.cancel();
+    signal.removeEventListener('abort', wake);
   }
 }
 
