@@ -96,6 +96,7 @@ export class Reflector<Value> {
   async #recover({ message, remedy, details }: WatchFailure, signal: AbortSignal): Promise<void> {
     const { clock } = this.#options;
     if (details.answered === true) this.#heardAt = clock.now();
+    const watched = !this.#mustList;
     if (remedy === 'relist') {
       this.#mustList = true;
       if (details.expired !== true) this.#known.distrust();
@@ -103,8 +104,9 @@ export class Reflector<Value> {
       this.#fruitless += 1;
       if (this.#fruitless >= mostFruitless) this.#mustList = true;
     }
-    // Versions expire while a connection is down: by itself that is no failure, and the list is asked for at once.
-    if (details.expired === true && this.#delay.failures === 0 && clock.now() - this.#listedAt >= stable) return;
+    // Versions expire while a connection or a server is down: by itself that is no failure, and the list is asked for at
+    // once, also after failures, whose delay would be waited a second time. Not when the last list is as young as that.
+    if (details.expired === true && watched && clock.now() - this.#listedAt >= stable) return;
     this.#state = 'waiting';
     this.#trouble(message);
     await wait(clock, this.#delay.fail(details.retryAfterSeconds), signal);

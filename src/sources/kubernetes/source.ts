@@ -4,6 +4,7 @@
  */
 import { setImmediate as turn } from 'node:timers/promises';
 import { resources, type KubernetesApi } from '../../kubernetes/api.ts';
+import { realserverSelector } from '../../kubernetes/realserver-lease.ts';
 import type { ReadOptions } from '../../model/cluster-file.ts';
 import type { Clock, Random, Timer } from '../../model/clock.ts';
 import type { ClusterState, Publication, Source, WatchStatus } from '../../model/cluster.ts';
@@ -32,9 +33,6 @@ export interface KubernetesSourceOptions {
 }
 
 type Run = Parameters<Source['run']>[0];
-
-/** The label that realservers put on their leases. */
-const realserverSelector = 'app.kubernetes.io/component=realserver';
 
 /** An event waits this long for others, from the last one and from the first one. Milliseconds. */
 const quietTime = 10;
