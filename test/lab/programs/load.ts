@@ -34,11 +34,14 @@ interface Answer {
   readonly bytes: number;
 }
 
+/** Why a connection broke: one that is no more tells nobody again. */
+const broke = new WeakMap<Socket, Error>();
+
 function open(): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect({ host, port: Number(port), noDelay: true });
     // A kept connection may break, or fall silent, while nobody listens to it: its next request fails then.
-    socket.on('error', () => undefined);
+    socket.on('error', (error) => broke.set(socket, error));
     socket.setTimeout(LIMIT_MS, () => socket.destroy(new Error('timeout')));
     socket.once('error', reject);
     socket.once('connect', () => {
@@ -49,6 +52,7 @@ function open(): Promise<Socket> {
 }
 
 function ask(socket: Socket, path: string, keep: boolean): Promise<Answer> {
+  if (socket.destroyed) return Promise.reject(broke.get(socket) ?? new Error('closed between two requests'));
   return new Promise((resolve, reject) => {
     let received = '';
     const done = (): void => {
