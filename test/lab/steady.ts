@@ -9,6 +9,8 @@ import { POD_PORT } from './topology.ts';
 export interface SteadyCounts extends Counts {
   /** Failures of kept connections by the pod that had answered on them. */
   lost: Record<string, number>;
+  /** Connections begun for one request; with `kept` ones beside them. */
+  begun: number;
   /** How far the client itself fell behind its schedule. */
   lateMs: number;
   /** Connections that are kept now. */

@@ -299,6 +299,23 @@ suite('failures', () => {
     await follow.stop();
   });
 
+  test('410 after an outage whose delays have grown long: the list at once, not after another such delay', async () => {
+    const follow = new Follow({ random: half });
+    await follow.advance(60_000);
+    follow.api.down = true;
+    follow.api.store.compact();
+    follow.put('b');
+    await follow.advance(120_000);
+    follow.api.down = false;
+    // The longest delay.
+    await follow.advance(30_000);
+    const requests = follow.log.slice(-3);
+    const at = requests[0]?.split(' ')[1] ?? '';
+    assert.deepEqual(requests, [`watch ${at}`, `list ${at}`, `watch ${at}`]);
+    assert.deepEqual(follow.told, ['+default/a', 'listed', '+default/b', 'listed']);
+    await follow.stop();
+  });
+
   test('410 for ever is waited out like anything else', async () => {
     const follow = new Follow();
     await follow.advance(0);

@@ -140,6 +140,11 @@ export class ControlPlane {
       api.assertRunning();
       return (await this.client.text('GET', '/readyz')) === 'ok';
     });
+    // In a cluster it ends when it cannot renew its lease, and is started again; here nobody does that for us.
+    const manager = this.#programs.get('kube-controller-manager');
+    if (manager === undefined) return;
+    await manager.stop('SIGKILL');
+    this.#startControllerManager();
   }
 
   async stopApiServer(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {

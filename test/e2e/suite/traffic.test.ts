@@ -88,14 +88,13 @@ test('a rolling restart of three pods under load loses nothing', async () => {
   const held = await client.counts();
   const seconds = (performance.now() - began) / 1000;
   const counts = await client.stop();
-  // 200 new connections and 200 kept ones that ask every other second.
-  const rate = held.ok / seconds;
+  const rate = held.begun / seconds;
   const figures = `${counts.failed} of ${counts.ok + counts.failed} failed`;
   table.add({
     name: 'rolling restart of 3 pods: failed requests',
     goal: '0 at 200 new connections/s and 200 kept ones',
-    measured: `${figures}; ${rate.toFixed(0)} requests/s, ${held.openKept} kept`,
-    met: counts.failed === 0 && rate >= 285,
+    measured: `${figures}; ${rate.toFixed(0)} new connections/s, ${held.openKept} kept`,
+    met: counts.failed === 0 && rate >= 195,
     note: `kept connections ask every 2 s; slowest answer ${counts.slowestMs} ms, client late by ${counts.lateMs} ms at most (before the restart: ${quiet.slowestMs} and ${quiet.lateMs} ms)`,
   });
   assert.equal(counts.failed, 0, JSON.stringify(counts.errors));
@@ -105,7 +104,7 @@ test('a rolling restart of three pods under load loses nothing', async () => {
     [true, true, true],
   );
   assert.ok(held.openKept >= 190, `${held.openKept} connections were kept`);
-  assert.ok(rate >= 285, `only ${rate.toFixed(0)} requests/s`);
+  assert.ok(rate >= 195, `only ${rate.toFixed(0)} new connections/s`);
 });
 
 for (const machine of ['director', 'n1'] as const) {
@@ -167,8 +166,11 @@ test('the API server is away while pods die: survivors answer, nothing healthy s
   // What the kubelets would say as soon as they can: these pods are not ready.
   for (const pod of dead) await scene.cluster.setPodReady(SHOP, pod, false);
   const weights = { n1: 4 - Math.ceil(dead.length / 2), n2: 4 - Math.floor(dead.length / 2) };
+  // The endpointslice controller has to come back, too: what counts for the agents begins with what the API says.
+  const survivors = 8 - dead.length;
+  await waitFor('the slices to say so', async () => (await scene.cluster.readyAddresses(SHOP, 'frail')).length === survivors, 90_000);
   const back = performance.now();
-  await scene.weightsBecome(FRAIL, 80, weights);
+  await scene.weightsBecome(FRAIL, 80, weights, 90_000);
   const caughtUp = (performance.now() - back) / 1000;
   const fresh = await scene.client(FRAIL, 80).requests(20);
   const webCounts = await web.stop();
@@ -179,7 +181,7 @@ test('the API server is away while pods die: survivors answer, nothing healthy s
     goal: '0 kernel writes that shrink a healthy VIP, 0 failed requests to survivors',
     measured: `${shrunk.length} of ${watch.looks} looks shrunk, ${events.length} nft/address events, ${webCounts.failed} of ${webCounts.ok + webCounts.failed} requests failed, ${survivorsLost.length} kept connections to survivors lost`,
     met: shrunk.length === 0 && webCounts.failed === 0 && survivorsLost.length === 0,
-    note: `${dead.length} of 8 pods of the other service died; weights caught up ${caughtUp.toFixed(1)} s after they were told to the API`,
+    note: `${dead.length} of 8 pods of the other service died; weights caught up ${caughtUp.toFixed(1)} s after the API had it; agents try again after 30 s at most`,
   });
   assert.deepEqual(shrunk, []);
   assert.deepEqual(events, []);

@@ -146,7 +146,7 @@ static int pod(const char* name, int port) {
 // --- load
 
 static struct sockaddr_in target;
-static long ok, failed, slow, bytes;
+static long ok, failed, slow, bytes, begun;
 static double slowest, late;
 static Named errors[NAMES], lost[NAMES], pods[NAMES], clients[NAMES];
 static int pause_ms, open_now, ending;
@@ -284,8 +284,10 @@ static void report(void) {
   int kept = 0;
   for (int fd = 0; fd < MOST; fd++)
     kept += connections[fd].state != UNUSED && connections[fd].kept && connections[fd].requests > 0;
-  printf("{\"ok\":%ld,\"failed\":%ld,\"slow\":%ld,\"bytes\":%ld,\"slowestMs\":%.0f,\"lateMs\":%.0f,\"openKept\":%d", ok,
-         failed, slow, bytes, slowest, late, kept);
+  printf(
+      "{\"begun\":%ld,\"ok\":%ld,\"failed\":%ld,\"slow\":%ld,\"bytes\":%ld,\"slowestMs\":%.0f,\"lateMs\":%.0f,"
+      "\"openKept\":%d",
+      begun, ok, failed, slow, bytes, slowest, late, kept);
   table("errors", errors);
   table("lost", lost);
   table("pods", pods);
@@ -343,7 +345,7 @@ static int load(const char* address, int port, double per_second, int kept) {
       const double behind = now - (began + (double)sent * 1000 / per_second);
       if (behind > late) late = behind;
       begin(0);
-      sent++;
+      begun = ++sent;
     }
     if (now - looked >= 10) {
       looked = now;
