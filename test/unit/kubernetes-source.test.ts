@@ -392,28 +392,6 @@ suite('the configuration', () => {
     assert.deepEqual(rig.last?.state.addresses, ['192.0.2.10']);
     await rig.stop();
   });
-
-  test('the newest version counts, also where it comes while an older one is being read', async () => {
-    let turns = 0;
-    let release: (() => void) | undefined;
-    // The first text takes longer than one slice: its reader waits for its turn.
-    const pause = (): Promise<void> => {
-      turns += 1;
-      return turns > 1 ? Promise.resolve() : new Promise((resolve) => (release = resolve));
-    };
-    const rig = populated({ pause });
-    const now = rig.clock.now.bind(rig.clock);
-    let hurry = 0;
-    rig.clock.now = () => now() + (hurry += turns === 0 ? 5 : 0);
-    await rig.advance(0);
-    putConfig(rig, { config: { '192.0.2.99': {} } });
-    await rig.advance(0);
-    release?.();
-    await rig.advance(1000);
-    assert.ok(turns > 0, 'it had to wait');
-    assert.deepEqual(rig.last?.state.addresses, ['192.0.2.99']);
-    await rig.stop();
-  });
 });
 
 suite('trouble', () => {
