@@ -303,8 +303,9 @@ suite('failures', () => {
     const follow = new Follow({ random: half });
     await follow.advance(60_000);
     follow.api.down = true;
-    follow.api.store.compact();
     follow.put('b');
+    follow.api.store.compact();
+    follow.put('c');
     await follow.advance(120_000);
     follow.api.down = false;
     // The longest delay.
@@ -312,7 +313,7 @@ suite('failures', () => {
     const requests = follow.log.slice(-3);
     const at = requests[0]?.split(' ')[1] ?? '';
     assert.deepEqual(requests, [`watch ${at}`, `list ${at}`, `watch ${at}`]);
-    assert.deepEqual(follow.told, ['+default/a', 'listed', '+default/b', 'listed']);
+    assert.deepEqual(follow.told, ['+default/a', 'listed', '+default/b', '+default/c', 'listed']);
     await follow.stop();
   });
 

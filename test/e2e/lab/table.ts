@@ -4,6 +4,7 @@ import { join } from 'node:path';
 
 export interface Row {
   readonly name: string;
+  /** `-`: a figure without a goal. */
   readonly goal: string;
   readonly measured: string;
   readonly met: boolean;
@@ -44,7 +45,7 @@ export function percentiles(samples: readonly number[]): Percentiles {
 
 export function renderTable(rows: readonly Row[]): string {
   const header = ['what', 'goal', 'measured', ''];
-  const lines = rows.map((row) => [row.name, row.goal, row.measured, row.met ? 'met' : 'MISSED']);
+  const lines = rows.map((row) => [row.name, row.goal, row.measured, row.goal === '-' ? '' : row.met ? 'met' : 'MISSED']);
   const widths = header.map((title, column) => Math.max(title.length, ...lines.map((line) => line[column]?.length ?? 0)));
   const format = (cells: readonly string[]): string =>
     cells
@@ -52,13 +53,14 @@ export function renderTable(rows: readonly Row[]): string {
       .join('  ')
       .trimEnd();
   const notes = rows.flatMap(({ name, note }) => (note === undefined ? [] : [`${name}: ${note}`]));
-  const missed = rows.filter(({ met }) => !met).length;
+  const aimed = rows.filter(({ goal }) => goal !== '-');
+  const missed = aimed.filter(({ met }) => !met).length;
   return [
     format(header),
     ...lines.map(format),
     '',
     ...notes,
     ...(notes.length > 0 ? [''] : []),
-    `${rows.length - missed} of ${rows.length} goals met`,
+    `${aimed.length - missed} of ${aimed.length} goals met`,
   ].join('\n');
 }
