@@ -83,7 +83,7 @@ export const flags = {
   'handover-delay': flag({
     ...{ kind: 'text', schema: values.duration('0s', '1m'), default: 1000, defaultText: '1s' },
     about:
-      'how long a director waits before a node without pods gets connections again, and a realserver keeps the rules of its last pod (0s to 1m)',
+      'how long a director whose realservers confirm nothing (a cluster file) waits before a new node gets connections, and a realserver keeps the rules of its last pod (0s to 1m)',
   }),
   'drain-timeout': flag({
     ...{ kind: 'text', schema: values.duration('0s', '1h'), default: 120_000, defaultText: '2m' },
