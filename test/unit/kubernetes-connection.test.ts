@@ -8,25 +8,16 @@ import type { Access } from '../../src/kubernetes/access.ts';
 import { ApiTransportError, resources, type KubernetesApi } from '../../src/kubernetes/api.ts';
 import { openConnection, type ConnectionOptions } from '../../src/kubernetes/connection.ts';
 import { FakeClock } from '../fake-kernel/fake-clock.ts';
-import {
-  failureOf,
-  json,
-  makeAuthority,
-  makeCertificate,
-  pathOf,
-  removeFolder,
-  TestServer,
-  until,
-  type Handler,
-} from './kubernetes-server.ts';
+import { json, storeAuthority, storeCertificate, pathOf, removeFolder, TestServer, type Handler } from './kubernetes-server.ts';
+import { failureOf, until } from './waiting.ts';
 
 let server: TestServer | undefined;
 let api: KubernetesApi | undefined;
 let clock = new FakeClock();
 
 before(() => {
-  makeAuthority('ca');
-  makeCertificate('server', 'ca', 'IP:127.0.0.1');
+  storeAuthority('ca');
+  storeCertificate('server', 'ca', ['127.0.0.1']);
 });
 after(removeFolder);
 afterEach(async () => {

@@ -9,7 +9,8 @@ import type { Access } from '../../src/kubernetes/access.ts';
 import { resources, type KubernetesApi } from '../../src/kubernetes/api.ts';
 import { openConnection } from '../../src/kubernetes/connection.ts';
 import { FakeClock } from '../fake-kernel/fake-clock.ts';
-import { failureOf, json, makeAuthority, makeCertificate, pathOf, read, removeFolder, TestServer, until } from './kubernetes-server.ts';
+import { json, storeAuthority, storeCertificate, pathOf, read, removeFolder, TestServer } from './kubernetes-server.ts';
+import { failureOf, until } from './waiting.ts';
 
 let server: TestServer;
 let api: KubernetesApi | undefined;
@@ -17,14 +18,13 @@ let clock = new FakeClock();
 let notices: string[] = [];
 
 before(() => {
-  makeAuthority('one');
-  makeAuthority('two');
-  makeCertificate('server', 'one', 'IP:127.0.0.1');
-  makeCertificate('moved', 'two', 'IP:127.0.0.1');
-  makeCertificate('elsewhere', 'one', 'DNS:kubernetes.default');
-  // Openssl takes a negative time for one that is over.
-  makeCertificate('expired', 'one', 'IP:127.0.0.1', -1);
-  makeCertificate('client', 'one', 'DNS:client');
+  storeAuthority('one');
+  storeAuthority('two');
+  storeCertificate('server', 'one', ['127.0.0.1']);
+  storeCertificate('moved', 'two', ['127.0.0.1']);
+  storeCertificate('elsewhere', 'one', ['kubernetes.default']);
+  storeCertificate('expired', 'one', ['127.0.0.1'], -1);
+  storeCertificate('client', 'one', ['client']);
 });
 after(removeFolder);
 beforeEach(async () => {

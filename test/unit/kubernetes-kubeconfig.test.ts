@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, afterEach, test } from 'node:test';
 import { inspect } from 'node:util';
 import { loadAccess } from '../../src/kubernetes/kubeconfig.ts';
-import { failureOf } from './kubernetes-server.ts';
+import { failureOf } from './waiting.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ravel-kubeconfig-'));
 const file = join(folder, 'config');

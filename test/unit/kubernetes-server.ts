@@ -1,12 +1,11 @@
 /** A server on the loopback that does what a test says, and certificates for it. */
-import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as wait } from 'node:timers/promises';
+import { makeAuthority, makeCertificate, type Pair } from './certificates.ts';
 
 export const folder = mkdtempSync(join(tmpdir(), 'ravel-kubernetes-'));
 
@@ -17,23 +16,22 @@ export function removeFolder(): void {
 export const pathOf = (name: string): string => join(folder, name);
 export const read = (name: string): Buffer => readFileSync(pathOf(name));
 
-/** Node signs no certificates. openssl is an oracle here as `ip` and `nft` are elsewhere. */
-function openssl(...words: readonly string[]): void {
-  execFileSync('openssl', words, { cwd: folder, stdio: 'pipe' });
+const authorities = new Map<string, Pair>();
+
+function store(pair: Pair): Pair {
+  writeFileSync(pathOf(`${pair.name}.crt`), pair.certificate);
+  writeFileSync(pathOf(`${pair.name}.key`), pair.key);
+  return pair;
 }
 
-const keyWords = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
-
-export function makeAuthority(name: string): void {
-  openssl('req', '-x509', ...keyWords, '-keyout', `${name}.key`, '-out', `${name}.crt`, '-subj', `/CN=${name}`, '-days', '2');
+/** Writes `name.crt` and `name.key`. */
+export function storeAuthority(name: string): void {
+  authorities.set(name, store(makeAuthority(name)));
 }
 
-/** @param names as openssl writes subjectAltName: `IP:127.0.0.1` */
-export function makeCertificate(name: string, authority: string, names: string, days = 1): void {
-  writeFileSync(pathOf(`${name}.ext`), `subjectAltName=${names}\n`);
-  openssl('req', ...keyWords, '-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`);
-  const signing = ['-CA', `${authority}.crt`, '-CAkey', `${authority}.key`, '-CAcreateserial', '-extfile', `${name}.ext`];
-  openssl('x509', '-req', '-in', `${name}.csr`, ...signing, '-out', `${name}.crt`, '-days', String(days));
+/** @param names addresses and DNS names it is good for; `days` below 0: it is over */
+export function storeCertificate(name: string, authority: string, names: readonly string[], days?: number): void {
+  store(makeCertificate(name, authorities.get(authority)!, names, days));
 }
 
 export interface Seen {
@@ -98,20 +96,3 @@ export class TestServer {
 export const json = (response: ServerResponse, body: unknown, status = 200): void => {
   response.writeHead(status, { 'Content-Type': 'application/json' }).end(JSON.stringify(body));
 };
-
-/** Looks until it is so; fails with `what` after five seconds. */
-export async function until(what: string, condition: () => boolean): Promise<void> {
-  const end = performance.now() + 5000;
-  while (!condition()) {
-    if (performance.now() > end) throw new Error(`not within 5 s: ${what}`);
-    await wait(5);
-  }
-}
-
-/** The error of a promise that has to fail. */
-export async function failureOf(promise: Promise<unknown>): Promise<Error & { readonly code?: string }> {
-  return promise.then(
-    () => Promise.reject(new Error('it did not fail')),
-    (error: unknown) => error as Error,
-  );
-}

@@ -7,7 +7,8 @@ import { resources, type KubernetesApi } from '../../src/kubernetes/api.ts';
 import { openConnection, type ConnectionOptions } from '../../src/kubernetes/connection.ts';
 import { LineSplitter, LineTooLongError } from '../../src/kubernetes/json-lines.ts';
 import { FakeClock, settle } from '../fake-kernel/fake-clock.ts';
-import { failureOf, json, makeAuthority, makeCertificate, pathOf, removeFolder, TestServer, until } from './kubernetes-server.ts';
+import { json, storeAuthority, storeCertificate, pathOf, removeFolder, TestServer } from './kubernetes-server.ts';
+import { failureOf, until } from './waiting.ts';
 
 let server: TestServer | undefined;
 let api: KubernetesApi | undefined;
@@ -25,8 +26,8 @@ class CountingClock extends FakeClock {
 let clock = new CountingClock();
 
 before(() => {
-  makeAuthority('ca');
-  makeCertificate('server', 'ca', 'IP:127.0.0.1');
+  storeAuthority('ca');
+  storeCertificate('server', 'ca', ['127.0.0.1']);
 });
 after(removeFolder);
 afterEach(async () => {
