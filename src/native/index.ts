@@ -18,3 +18,7 @@ export { Nftables } from './nftables.ts';
 export { elementAt, toElements } from './nftables-elements.ts';
 export { operationText, toText } from './nftables-text.ts';
 export type * from './nftables-types.ts';
+export { Iptables } from './iptables.ts';
+export type { IptablesOptions } from './iptables.ts';
+export { chainHash } from './iptables-hash.ts';
+export type * from './iptables-types.ts';
