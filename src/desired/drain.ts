@@ -37,6 +37,8 @@ export interface ObservedDestination {
 
 export type Observed = ReadonlyMap<Address, ObservedDestination>;
 
+export const nothingObserved: Observed = new Map<Address, never>();
+
 /** A destination without a claim, as this process first saw it so. */
 export interface Leaving extends Descent {
   /** Since when nothing new goes there; undefined while steps are to go. */
@@ -62,8 +64,10 @@ export const nothingRemembered: Memory = { leaving: new Map(), awaited: new Map(
 export interface Moment {
   /** Milliseconds on any clock that does not go back. */
   readonly now: number;
-  /** Destinations of this virtual service that are ours. */
+  /** Destinations of this virtual service that an agent may have written. */
   readonly observed: Observed;
+  /** The service in the kernel has settings that no agent writes: it is taken over only where there is a claim to it. Default false. */
+  readonly foreign?: boolean;
   readonly memory: Memory;
   /** This process never looked at the virtual service before: nothing is known to have changed. */
   readonly first: boolean;
@@ -241,10 +245,11 @@ export function directorStep(
   moment: Moment,
 ): Outcome {
   const claims = claimsOf(state, virtualService, options, eligible);
-  const step = new Step(options, state, claims, state.services.get(virtualService.service), moment);
+  const ours = moment.foreign === true && claims.weights.size === 0 ? { ...moment, observed: nothingObserved } : moment;
+  const step = new Step(options, state, claims, state.services.get(virtualService.service), ours);
   step.run();
   const backed = sumOf(step.weights.values()) > 0;
-  const held = [...moment.observed.values()].some(({ weight }) => weight > 0);
+  const held = [...ours.observed.values()].some(({ weight }) => weight > 0);
   return {
     service: serviceWith(state, virtualService, step.weights, options),
     reason: backed ? undefined : (claims.reason ?? awaitingReason(claims, step.waiting)),

@@ -1,5 +1,5 @@
 /** What the kernel holds of one virtual service, for whoever decides what becomes of it. */
-import type { Observed, ObservedDestination } from '../desired/drain.ts';
+import { nothingObserved, type Moment, type ObservedDestination } from '../desired/drain.ts';
 import type { DesiredIpvsService } from '../desired/types.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
 import { destinationIdAt, destinationNumberAt, serviceKeyAt } from '../native/ipvs-columns.ts';
@@ -7,7 +7,10 @@ import { FORWARDING_NUMBER } from '../native/ipvs-constants.ts';
 import type { IpvsSnapshot } from '../native/ipvs-types.ts';
 import { foreignTraits } from './ipvs-compare.ts';
 
-const nothing: Observed = new Map();
+/** One virtual service as the kernel has it. */
+export type Sight = Pick<Moment, 'observed' | 'foreign'>;
+
+const nothing: Sight = { observed: nothingObserved };
 
 /** A snapshot, to be asked service by service. */
 export class ObservedServices {
@@ -23,15 +26,14 @@ export class ObservedServices {
 
   /**
    * Destinations that an agent may have written, with their connections: those on the port of the service, of methods
-   * that the agent uses. None of a service with settings that it never writes (docs/ownership.md).
+   * that the agent uses; and whether anything about the service says that somebody else did (docs/ownership.md).
    */
-  destinations(key: VirtualServiceKey): Observed {
+  sight(key: VirtualServiceKey): Sight {
     const row = this.#rows.get(key);
     if (row === undefined) return nothing;
     const { services, destinations: columns } = this.#snapshot;
     const first = services.firstDestination[row] ?? 0;
     const end = services.firstDestination[row + 1] ?? 0;
-    if (foreignTraits(this.#snapshot, row, first, end) !== undefined) return nothing;
     const found = new Map<string, ObservedDestination>();
     for (let at = first; at < end; at++) {
       const forward = columns.forward[at];
@@ -42,7 +44,7 @@ export class ObservedServices {
         connections: (columns.activeConnections[at] ?? 0) + (columns.inactiveConnections[at] ?? 0),
       });
     }
-    return found;
+    return { observed: found, foreign: foreignTraits(this.#snapshot, row, first, end) !== undefined };
   }
 
   #addressAt(row: number): Address {
@@ -56,7 +58,7 @@ export class ObservedServices {
 }
 
 /** The same of what was last written; nobody counted the connections. */
-export function asWritten(service: DesiredIpvsService | undefined): Observed {
+export function asWritten(service: DesiredIpvsService | undefined): Sight {
   if (service === undefined) return nothing;
-  return new Map(service.destinations.map(({ id, spec }) => [id.address, { weight: spec.weight, connections: undefined }]));
+  return { observed: new Map(service.destinations.map(({ id, spec }) => [id.address, { weight: spec.weight, connections: undefined }])) };
 }

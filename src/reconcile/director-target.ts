@@ -1,13 +1,14 @@
 import { announceable } from '../desired/director.ts';
-import { directorStep, nothingRemembered, type DrainOptions, type Memory, type Observed } from '../desired/drain.ts';
+import { directorStep, nothingRemembered, type DrainOptions, type Memory } from '../desired/drain.ts';
 import { selectEligible, type Eligible } from '../desired/eligibility.ts';
 import type { DesiredIpvsService } from '../desired/types.ts';
+import type { Sight } from '../diff/ipvs-observed.ts';
 import type { Address, ClusterState, Reason, ServiceKey, VirtualServiceKey } from '../model/cluster.ts';
 import type { Work } from './gate.ts';
 import { eachSliced } from './slices.ts';
 
-/** Destinations that the kernel holds for a virtual service. */
-export type Look = (key: VirtualServiceKey) => Observed;
+/** What the kernel holds of a virtual service. */
+export type Look = (key: VirtualServiceKey) => Sight;
 
 /** A node that gets connections of a Service although its realserver did not confirm them in time. */
 export interface Unconfirmed {
@@ -115,7 +116,7 @@ export class DirectorTarget {
     this.#forget(key);
     const virtualService = state.virtualServices.get(key);
     if (virtualService === undefined) return;
-    const moment = { now, observed: look(key), memory, first };
+    const moment = { now, ...look(key), memory, first };
     const outcome = directorStep(state, virtualService, this.#options, this.#eligible, moment);
     const { service, reason } = outcome;
     if (reason !== undefined) this.reasons.set(key, reason);

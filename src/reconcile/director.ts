@@ -93,7 +93,7 @@ export class DirectorPlane implements Plane {
     const before = await addresses.observe();
     const observed = await ipvs.observe();
     const services = new ObservedServices(observed);
-    await this.#update({ state, change: { all: true } }, (key) => services.destinations(key));
+    await this.#update({ state, change: { all: true } }, (key) => services.sight(key));
     const target = { services: this.#target.services, ownership: this.#ownership(state) };
     const planned = await ipvs.plan(target, observed);
     const { plan, held, keptAddresses } = this.#guard(planned, state);
@@ -149,7 +149,7 @@ export class DirectorPlane implements Plane {
     const { ipvs } = this.#options;
     if (!this.#target.drains(keys)) return (key) => asWritten(ipvs.known(key));
     const services = new ObservedServices(await ipvs.observe());
-    return (key) => services.destinations(key);
+    return (key) => services.sight(key);
   }
 
   async preview(state: ClusterState): Promise<Preview> {
@@ -158,7 +158,7 @@ export class DirectorPlane implements Plane {
     await addresses.observe();
     const observed = await ipvs.observe();
     const services = new ObservedServices(observed);
-    await this.#target.update({ state, change: { all: true } }, (key) => services.destinations(key));
+    await this.#target.update({ state, change: { all: true } }, (key) => services.sight(key));
     const planned = await ipvs.plan({ services: this.#target.services, ownership: this.#ownership(state) }, observed);
     const { plan, held, keptAddresses } = this.#guard(planned, state);
     const { up, down } = await addresses.plan([...state.addresses, ...keptAddresses]);

@@ -19,34 +19,36 @@ const service = (address: string, destinations: readonly Destination[], spec: Se
 });
 
 test('weights and connections by address, of either family', () => {
-  const observed = new ObservedServices(
+  const services = new ObservedServices(
     snapshotFromObjects([
       service('10.50.0.1', [destination('10.20.0.1', { weight: 3, active: 2, inactive: 5 }), destination('10.20.0.2', { weight: 0 })]),
       service('10.50.0.2', [destination('10.20.0.1', { forward: 'tunnel' })]),
       service('2001:db8::1', [destination('2001:db8:20::1'), destination('2001:db8:20::2', { active: 1 })]),
     ]),
   );
-  assert.deepEqual([...observed.destinations('tcp 10.50.0.1:80')].sort(), [
+  const destinations = (key: string) => services.sight(key).observed;
+  assert.deepEqual([...destinations('tcp 10.50.0.1:80')].sort(), [
     ['10.20.0.1', { weight: 3, connections: 7 }],
     ['10.20.0.2', { weight: 0, connections: 0 }],
   ]);
-  assert.deepEqual([...observed.destinations('tcp 10.50.0.2:80')], [['10.20.0.1', { weight: 1, connections: 0 }]]);
-  assert.deepEqual(new Map(observed.destinations('tcp [2001:db8::1]:80')).get('2001:db8:20::2'), { weight: 1, connections: 1 });
-  assert.equal(observed.destinations('tcp [2001:db8::1]:80').size, 2);
-  assert.equal(observed.destinations('udp 10.50.0.1:80').size, 0);
+  assert.deepEqual([...destinations('tcp 10.50.0.2:80')], [['10.20.0.1', { weight: 1, connections: 0 }]]);
+  assert.deepEqual(new Map(destinations('tcp [2001:db8::1]:80')).get('2001:db8:20::2'), { weight: 1, connections: 1 });
+  assert.equal(destinations('tcp [2001:db8::1]:80').size, 2);
+  assert.equal(destinations('udp 10.50.0.1:80').size, 0);
 });
 
-test('what the agent never writes is not there for it', () => {
-  const observed = new ObservedServices(
+test('what the agent never writes is not there for it, and makes a service that of somebody else', () => {
+  const services = new ObservedServices(
     snapshotFromObjects([
       service('10.50.0.1', [destination('10.20.0.1', { port: 81 }), destination('10.20.0.2')]),
       service('10.50.0.2', [destination('10.20.0.1'), destination('10.20.0.2', { forward: 'masquerade' })]),
       service('10.50.0.3', [destination('10.20.0.1')], { scheduler: 'wrr', persistenceSeconds: 60 }),
     ]),
   );
-  assert.deepEqual([...observed.destinations('tcp 10.50.0.1:80').keys()], ['10.20.0.2'], 'another port');
-  assert.equal(observed.destinations('tcp 10.50.0.2:80').size, 0, 'a destination of a foreign kind');
-  assert.equal(observed.destinations('tcp 10.50.0.3:80').size, 0, 'a service of a foreign kind');
+  const seen = (key: string) => [[...services.sight(key).observed.keys()], services.sight(key).foreign];
+  assert.deepEqual(seen('tcp 10.50.0.1:80'), [['10.20.0.2'], false], 'another port');
+  assert.deepEqual(seen('tcp 10.50.0.2:80'), [['10.20.0.1'], true], 'a destination of a foreign kind');
+  assert.deepEqual(seen('tcp 10.50.0.3:80'), [['10.20.0.1'], true], 'a service of a foreign kind');
 });
 
 test('nobody counts connections of what was only written', () => {
@@ -55,6 +57,6 @@ test('nobody counts connections of what was only written', () => {
     ...{ key: 'tcp 10.50.0.1:80', id, spec: { scheduler: 'wrr' } },
     destinations: [{ id: { address: '10.20.0.1', port: 80 }, spec: { forward: 'direct', weight: 2 } }],
   });
-  assert.deepEqual([...written], [['10.20.0.1', { weight: 2, connections: undefined }]]);
-  assert.equal(asWritten(undefined).size, 0);
+  assert.deepEqual([...written.observed], [['10.20.0.1', { weight: 2, connections: undefined }]]);
+  assert.equal(asWritten(undefined).observed.size, 0);
 });
