@@ -1,5 +1,4 @@
 /** A Kubernetes source on the fake API server, with time in the test's hands. */
-import type { Clock } from '../../src/model/clock.ts';
 import type { Problem, Publication } from '../../src/model/cluster.ts';
 import { KubernetesSource, type KubernetesSourceOptions } from '../../src/sources/kubernetes/source.ts';
 import { FakeClock, seededRandom } from '../fake-kernel/fake-clock.ts';
@@ -39,16 +38,19 @@ export class SourceRig {
       ...{ leases: { namespace: 'lb' }, pause: () => Promise.resolve() },
       ...options,
     });
-    this.ended = this.source
-      .run({
-        signal: this.#stop.signal,
-        onPublication: (publication) => {
-          this.publications.push(publication);
-          onPublication?.(publication);
-        },
-        onRefused: (problems) => this.refusals.push(problems),
-        onTrouble: (problem, resource) => this.troubles.push({ resource, problem }),
-      })
+    // Not at once, so that a test can prepare the server.
+    this.ended = Promise.resolve()
+      .then(() =>
+        this.source.run({
+          signal: this.#stop.signal,
+          onPublication: (publication) => {
+            this.publications.push(publication);
+            onPublication?.(publication);
+          },
+          onRefused: (problems) => this.refusals.push(problems),
+          onTrouble: (problem, resource) => this.troubles.push({ resource, problem }),
+        }),
+      )
       .catch((error: unknown) => void (this.failure = error));
   }
 
