@@ -69,6 +69,8 @@ export interface Moment {
   /** The service in the kernel has settings that no agent writes: it is taken over only where there is a claim to it. Default false. */
   readonly foreign?: boolean;
   readonly memory: Memory;
+  /** What this process last decided: weights that somebody else took away come back without a wait. Default: nothing. */
+  readonly decided?: DesiredIpvsService | undefined;
   /** This process never looked at the virtual service before: nothing is known to have changed. */
   readonly first: boolean;
 }
@@ -130,10 +132,11 @@ class Step {
   }
 
   run(): void {
-    const { observed } = this.#moment;
+    const { observed, decided } = this.#moment;
+    const given = new Set(decided?.destinations.filter(({ spec }) => spec.weight > 0).map(({ id }) => id.address));
     for (const [address, weight] of this.#claims.weights) {
       const held = observed.get(address)?.weight ?? 0;
-      if (held > 0 || this.#claims.lastResort || !this.#waits(address)) this.weights.set(address, weight);
+      if (held > 0 || given.has(address) || this.#claims.lastResort || !this.#waits(address)) this.weights.set(address, weight);
       else this.#waiting.set(address, weight);
     }
     this.#bridge();

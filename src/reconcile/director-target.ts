@@ -113,10 +113,11 @@ export class DirectorTarget {
 
   #compute(state: ClusterState, key: VirtualServiceKey, look: Look, now: number, first: boolean): void {
     const memory = this.#memories.get(key) ?? nothingRemembered;
+    const decided = this.services.get(key);
     this.#forget(key);
     const virtualService = state.virtualServices.get(key);
     if (virtualService === undefined) return;
-    const moment = { now, ...look(key), memory, first };
+    const moment = { now, ...look(key), memory, decided, first };
     const outcome = directorStep(state, virtualService, this.#options, this.#eligible, moment);
     const { service, reason } = outcome;
     if (reason !== undefined) this.reasons.set(key, reason);

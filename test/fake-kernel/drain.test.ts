@@ -170,6 +170,23 @@ suite('a service of ours that somebody else spoils', () => {
     }
   });
 
+  test('or that is deleted comes back at once', async () => {
+    for (const [options, state] of [
+      [{ handoverMilliseconds: 1000 }, both],
+      [{}, tell({ pods: ['n1', 'n1', 'n2'], revision: 5, confirmed: {} })],
+    ] as const) {
+      const rig = director(options);
+      await rig.publish(whole(state));
+      await rig.advance(11_000);
+      await rig.kernel.ipvs.apply([{ op: 'deleteService', service }]);
+      rig.loop.doubt('test');
+      await rig.advance(0);
+      assert.deepEqual(weights(rig.kernel), { n1: 2, n2: 1 });
+      assert.equal(rig.composition.plane.status().vips[0]?.announced, true);
+      await rig.kill();
+    }
+  });
+
   test('and is left alone where nobody has a claim to it', async () => {
     const rig = director();
     await rig.kernel.ipvs.apply([{ op: 'addService', service, spec: { scheduler: 'wrr' } }]);
