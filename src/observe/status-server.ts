@@ -1,4 +1,4 @@
-import { chmod, mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { createServer, request, type Server } from 'node:http';
 import { dirname } from 'node:path';
 
@@ -59,12 +59,14 @@ export async function serveStatus(path: string, document: () => unknown): Promis
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
+    // The file is made within this call: there is no moment at which others could connect.
+    const before = process.umask(0o177);
     server.listen(path, () => {
       server.off('error', reject);
       resolve();
     });
+    process.umask(before);
   });
-  await chmod(path, 0o600);
   // Answering is a courtesy: it does not keep a stopped agent alive.
   server.unref();
   return server;
