@@ -144,61 +144,6 @@ suite('a node that leaves', () => {
   });
 });
 
-suite('a service of ours that somebody else spoils', () => {
-  const service = { protocol: 'tcp', address: vip, port: 80 } as const;
-  const spoil = (rig: ReturnType<typeof director>) =>
-    rig.kernel.ipvs.apply([
-      { op: 'setService', service, spec: { scheduler: 'wrr', persistenceSeconds: 300 } },
-      { op: 'addDestination', service, destination: { address: '10.20.0.9', port: 80 }, spec: { forward: 'masquerade', weight: 1 } },
-    ]);
-
-  test('is put right without a moment of weight 0, although new nodes would have to wait', async () => {
-    for (const [options, state] of [
-      [{ handoverMilliseconds: 1000 }, both],
-      [{}, tell({ pods: ['n1', 'n1', 'n2'], revision: 5, confirmed: {} })],
-    ] as const) {
-      const rig = director(options);
-      await rig.publish(whole(state));
-      await rig.advance(11_000);
-      assert.deepEqual(weights(rig.kernel), { n1: 2, n2: 1 });
-      await spoil(rig);
-      rig.loop.doubt('test');
-      await rig.advance(0);
-      assert.deepEqual(weights(rig.kernel), { n1: 2, n2: 1 });
-      assert.equal(rig.composition.plane.status().vips[0]?.announced, true);
-      await rig.kill();
-    }
-  });
-
-  test('or that is deleted comes back at once', async () => {
-    for (const [options, state] of [
-      [{ handoverMilliseconds: 1000 }, both],
-      [{}, tell({ pods: ['n1', 'n1', 'n2'], revision: 5, confirmed: {} })],
-    ] as const) {
-      const rig = director(options);
-      await rig.publish(whole(state));
-      await rig.advance(11_000);
-      await rig.kernel.ipvs.apply([{ op: 'deleteService', service }]);
-      rig.loop.doubt('test');
-      await rig.advance(0);
-      assert.deepEqual(weights(rig.kernel), { n1: 2, n2: 1 });
-      assert.equal(rig.composition.plane.status().vips[0]?.announced, true);
-      await rig.kill();
-    }
-  });
-
-  test('and is left alone where nobody has a claim to it', async () => {
-    const rig = director();
-    await rig.kernel.ipvs.apply([{ op: 'addService', service, spec: { scheduler: 'wrr' } }]);
-    await spoil(rig);
-    await rig.publish(whole(tell({ pods: [] })));
-    await rig.advance(300_000);
-    assert.deepEqual(weights(rig.kernel), { n9: 1 });
-    assert.equal(rig.composition.plane.status().reasons.get(key)?.code, 'ForeignService');
-    await rig.kill();
-  });
-});
-
 suite('steps', () => {
   const drain = { steps: { count: 4, milliseconds: 30_000 } };
   const start = tell({ pods: ['n1', 'n1', 'n2'], drain });
