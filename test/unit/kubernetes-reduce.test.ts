@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import type { Problem } from '../../src/model/cluster.ts';
-import { identityOf, revisionOf, type Json } from '../../src/sources/kubernetes/json.ts';
+import { identityOf, revisionOf, type Json } from '../../src/kubernetes/json.ts';
 import { Interner, reduceLease, reduceNode, reduceService } from '../../src/sources/kubernetes/reduce.ts';
 import { reduceSlice, SliceIndex, type ReducedSlice } from '../../src/sources/kubernetes/slices.ts';
 import { lease, node, service, slice, type ApiObject, type SliceInput } from '../fake-api/objects.ts';

@@ -2,12 +2,14 @@
  * A realserver tells the cluster up to which revision it has programmed all EndpointSlices, in a Lease of its own. A
  * director raises a node's weight only then. The Lease lowers nothing: when it cannot be written, what is in force stays.
  */
-import { isMap, metadataOf, metadataText, refusalText, type Json } from '../../kubernetes/answers.ts';
+import { metadataText, refusalText } from '../../kubernetes/answers.ts';
 import { resources, verbAndResource, type ApiAnswer, type ApiRequest, type KubernetesApi } from '../../kubernetes/api.ts';
+import { mapAt, textAt, type Json } from '../../kubernetes/json.ts';
 import { componentLabel, leaseNamePrefix, programmedRevisionAnnotation, realserverComponent } from '../../kubernetes/realserver-lease.ts';
+import { RetryDelay } from '../../kubernetes/retry-delay.ts';
 import type { Clock, Random } from '../../model/clock.ts';
 import type { Log } from '../log.ts';
-import { Alarm, FailureDelay, microTime } from './pace.ts';
+import { Alarm, firstDelay, microTime } from './pace.ts';
 
 export interface RevisionLeaseOptions {
   /** The caller's: the lease does not close it. */
@@ -66,7 +68,7 @@ export class RevisionLease {
   readonly #options: Required<RevisionLeaseOptions>;
   readonly #name: string;
   readonly #alarm: Alarm;
-  readonly #delay: FailureDelay;
+  readonly #delay: RetryDelay;
   #known: Known | undefined;
   #programmed: number | undefined;
   #pressing = false;
@@ -82,7 +84,7 @@ export class RevisionLease {
     this.#options = { renewMilliseconds: 10_000, paceMilliseconds: 250, ...options };
     this.#name = `${leaseNamePrefix}${options.node}`;
     this.#alarm = new Alarm(options.clock);
-    this.#delay = new FailureDelay(options.random);
+    this.#delay = new RetryDelay(options.random, firstDelay);
   }
 
   /**
@@ -197,9 +199,9 @@ export class RevisionLease {
       ...{ apiVersion: 'coordination.k8s.io/v1', kind: 'Lease' },
       metadata: {
         ...{ ...metadata, name: this.#name, namespace },
-        labels: { ...mapOf(metadata['labels']), [componentLabel]: realserverComponent },
+        labels: { ...mapAt(metadata, 'labels'), [componentLabel]: realserverComponent },
         annotations: {
-          ...mapOf(metadata['annotations']),
+          ...mapAt(metadata, 'annotations'),
           // Undefined is left out of JSON.
           [programmedRevisionAnnotation]: revision === undefined ? undefined : String(revision),
         },
@@ -222,11 +224,5 @@ function refused(verb: string, answer: ApiAnswer): LeaseRefused {
 /** Undefined when the answer does not say which version it is: then it is read again. */
 function knownOf(object: unknown): Known | undefined {
   if (metadataText(object, 'resourceVersion') === undefined) return undefined;
-  const spec = isMap(object) && isMap(object['spec']) ? object['spec'] : {};
-  const acquireTime = typeof spec['acquireTime'] === 'string' ? spec['acquireTime'] : undefined;
-  return { metadata: metadataOf(object), acquireTime };
-}
-
-function mapOf(value: unknown): Json {
-  return isMap(value) ? value : {};
+  return { metadata: mapAt(object, 'metadata'), acquireTime: textAt(mapAt(object, 'spec'), 'acquireTime') };
 }

@@ -4,10 +4,11 @@
  */
 import { metadataText, refusalText } from '../../kubernetes/answers.ts';
 import { resources, verbAndResource, type ApiAnswer, type KubernetesApi } from '../../kubernetes/api.ts';
+import { RetryDelay } from '../../kubernetes/retry-delay.ts';
 import type { Clock, Random } from '../../model/clock.ts';
 import { errorFields, type Log } from '../log.ts';
 import { eventName, eventObject, type EventReason, type EventSubject } from './event-object.ts';
-import { Alarm, FailureDelay, microTime } from './pace.ts';
+import { Alarm, firstDelay, microTime } from './pace.ts';
 
 export type { EventReason, EventSubject };
 
@@ -77,7 +78,7 @@ class EventRefused extends Error {
 export class EventReporter {
   readonly #options: Required<EventReporterOptions>;
   readonly #alarm: Alarm;
-  readonly #delay: FailureDelay;
+  readonly #delay: RetryDelay;
   readonly #held = new Map<string, Held>();
   /** Name of an Event → its count, as this agent knows it; the oldest are forgotten. */
   readonly #counts = new Map<string, number>();
@@ -94,7 +95,7 @@ export class EventReporter {
   constructor(options: EventReporterOptions) {
     this.#options = { burst: 25, paceMilliseconds: 1000, repeatMilliseconds: 1_800_000, ...options };
     this.#alarm = new Alarm(options.clock);
-    this.#delay = new FailureDelay(options.random);
+    this.#delay = new RetryDelay(options.random, firstDelay);
     this.#tokens = this.#options.burst;
     this.#refilledAt = options.clock.now();
   }

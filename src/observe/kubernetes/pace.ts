@@ -1,5 +1,5 @@
-/** When a writer acts next: waits that end early, and delays between failures. */
-import type { Clock, Random } from '../../model/clock.ts';
+/** When a writer acts next, and how it writes times. */
+import type { Clock } from '../../model/clock.ts';
 
 /** Sleeps, and wakes early when it is rung. For one sleeper at a time, who looks at what there is to do before it sleeps. */
 export class Alarm {
@@ -30,31 +30,8 @@ export class Alarm {
   }
 }
 
-const firstDelay = 500;
-const longestDelay = 30_000;
-/** A server may ask for patience, not for silence. Milliseconds. */
-const longestAskedDelay = 300_000;
-
-/** Delays that double from failure to failure up to 30 s, each cut by up to a half at random: agents come back one by one. */
-export class FailureDelay {
-  readonly #random: Random;
-  #failures = 0;
-
-  constructor(random: Random) {
-    this.#random = random;
-  }
-
-  /** Counts one more failure. Returns how long to wait now, milliseconds: at least what the server asked for. */
-  fail(retryAfterSeconds = 0): number {
-    const delay = Math.min(longestDelay, firstDelay * 2 ** Math.min(this.#failures, 30)) * (0.5 + 0.5 * this.#random());
-    this.#failures += 1;
-    return Math.max(delay, Math.min(longestAskedDelay, retryAfterSeconds * 1000));
-  }
-
-  succeed(): void {
-    this.#failures = 0;
-  }
-}
+/** First delay of a writer before it is spread, milliseconds: a lease that lost a conflict is soon written again. */
+export const firstDelay = 250;
 
 /** MicroTime of the API: RFC 3339 with six decimals. */
 export function microTime(date: Date): string {

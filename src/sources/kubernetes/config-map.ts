@@ -3,7 +3,7 @@ import { readCluster, type ReadOptions } from '../../model/cluster-file.ts';
 import type { Clock } from '../../model/clock.ts';
 import type { ClusterState, Problem } from '../../model/cluster.ts';
 import { runSliced } from '../../model/slices.ts';
-import { mapAt, textAt, type Json } from './json.ts';
+import { mapAt, textAt, type Json } from '../../kubernetes/json.ts';
 import type { Sink } from './known-objects.ts';
 
 /** What is under the key; undefined without the key. */

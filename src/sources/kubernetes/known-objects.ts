@@ -1,6 +1,6 @@
 /** Which version of which object has been handed over: tells news from repetition, and order from disorder. */
-import type { Json } from './json.ts';
-import { identityOf, mapAt, revisionOf, type Identity } from './json.ts';
+import type { Json } from '../../kubernetes/json.ts';
+import { identityOf, mapAt, revisionOf, type Identity } from '../../kubernetes/json.ts';
 
 /** Where objects go as they arrive, reduced to what is needed. A list arrives as what differs from before. */
 export interface Sink<Value> {

@@ -3,7 +3,7 @@ import { leaseNamePrefix, programmedRevisionAnnotation } from '../../kubernetes/
 import { addressKind, canonicalAddress } from '../../model/address.ts';
 import type { Address, ClusterService, DrainPolicy, Node, Problem, ServicePort } from '../../model/cluster.ts';
 import { parseDrainSteps, parseDrainTimeout } from '../../model/drain.ts';
-import { isMap, listAt, mapAt, revisionOf, textAt, type Identity, type Json } from './json.ts';
+import { isMap, listAt, mapAt, revisionOf, textAt, type Identity, type Json } from '../../kubernetes/json.ts';
 
 /** Told about what is ignored although somebody meant something by it. */
 export type Warn = (problem: Problem) => void;

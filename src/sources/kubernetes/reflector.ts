@@ -3,12 +3,13 @@
  * whole; every failure is told and waited out; a watch goes on where the last one ended.
  */
 import { verbAndResource } from '../../kubernetes/api.ts';
+import { isMap, mapAt, textAt } from '../../kubernetes/json.ts';
+import { RetryDelay } from '../../kubernetes/retry-delay.ts';
 import type { Steps } from '../../model/check.ts';
 import type { Problem, WatchStatus } from '../../model/cluster.ts';
 import { runSliced } from '../../model/slices.ts';
-import { isMap, mapAt, textAt } from './json.ts';
 import { KnownObjects, Listing, type Reduce, type Sink } from './known-objects.ts';
-import { broken, nonsense, refusal, RetryDelay, streamError, wait, WatchFailure } from './retry.ts';
+import { broken, nonsense, refusal, streamError, wait, WatchFailure } from './retry.ts';
 import { runWatch, shortestWatch, type Following } from './watch.ts';
 
 export interface ReflectorOptions<Value> extends Following {

@@ -1,43 +1,8 @@
 /** When to try again, and why it is needed. */
+import { refusalText, whatHappened } from '../../kubernetes/answers.ts';
 import type { ApiAnswer } from '../../kubernetes/api.ts';
-import type { Clock, Random } from '../../model/clock.ts';
-import { isMap, mapAt, serverWords, textAt } from './json.ts';
-
-/** First delay, and the longest one before it is spread, milliseconds: delays are 0.8 to 1.6 s at first, 15 to 30 s at last. */
-const firstDelay = 800;
-const longestDelay = 15_000;
-
-/** A server may ask for patience, but not for giving up. */
-const longestRetryAfter = 300_000;
-
-/**
- * Delays that double from failure to failure. Each is spread over its own length, so that agents that lost the same
- * server come back one by one.
- */
-export class RetryDelay {
-  readonly #random: Random;
-  #failures = 0;
-
-  constructor(random: Random) {
-    this.#random = random;
-  }
-
-  get failures(): number {
-    return this.#failures;
-  }
-
-  /** Counts one more failure; returns how long to wait now, milliseconds. */
-  fail(retryAfterSeconds = 0): number {
-    const delay = Math.min(longestDelay, firstDelay * 2 ** Math.min(this.#failures, 30));
-    this.#failures += 1;
-    const asked = Number.isFinite(retryAfterSeconds) ? Math.min(longestRetryAfter, Math.max(0, retryAfterSeconds * 1000)) : 0;
-    return Math.max(delay, asked) + delay * this.#random();
-  }
-
-  succeed(): void {
-    this.#failures = 0;
-  }
-}
+import { isMap, mapAt, serverWords, textAt } from '../../kubernetes/json.ts';
+import type { Clock } from '../../model/clock.ts';
 
 /** Resolves after the time, or at once when the signal aborts. */
 export function wait(clock: Clock, milliseconds: number, signal: AbortSignal): Promise<void> {
@@ -90,23 +55,10 @@ export function nonsense(what: string, message: string): WatchFailure {
   return new WatchFailure(`${what}: ${message}`, 'relist', { answered: true });
 }
 
-const known: ReadonlyMap<number, string> = new Map([
-  [401, 'not authenticated'],
-  [403, 'forbidden'],
-  [404, 'not served'],
-  [410, 'expired'],
-  [429, 'too many requests'],
-]);
-
-function whatHappened(status: number): string {
-  return `${known.get(status) ?? 'failed'} (${status})`;
-}
-
 /** An HTTP answer that is no success. */
 export function refusal(what: string, answer: ApiAnswer): WatchFailure {
   const expired = answer.status === 410;
-  const message = `${what}: ${whatHappened(answer.status)}${serverWords(answer.body)}`;
-  return new WatchFailure(message, expired ? 'relist' : 'resume', {
+  return new WatchFailure(refusalText(what, answer), expired ? 'relist' : 'resume', {
     ...{ expired, answered: true, retryAfterSeconds: answer.retryAfterSeconds },
   });
 }

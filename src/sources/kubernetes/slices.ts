@@ -2,7 +2,7 @@
 import { addressFamily } from '../../model/address.ts';
 import type { Endpoint, ServiceKey } from '../../model/cluster.ts';
 import { serviceKey } from '../../model/keys.ts';
-import { isMap, listAt, mapAt, revisionOf, textAt, type Identity, type Json } from './json.ts';
+import { isMap, listAt, mapAt, revisionOf, textAt, type Identity, type Json } from '../../kubernetes/json.ts';
 import { isPort, usableAddress, type Interner } from './reduce.ts';
 
 export interface ReducedSlice {
