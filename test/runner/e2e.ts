@@ -5,7 +5,7 @@
  *   E2E=NAME,… in the environment chooses test files
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { ControlServer } from '../e2e/harness/control.ts';
 import { ControlPlane } from '../e2e/harness/control-plane.ts';
@@ -24,6 +24,8 @@ const HOST_LIMIT_MS = 3 * 60_000;
 /** All that need the machine. Ten minutes when nobody else uses this one; an emulated CPU suffers from company. */
 const MACHINE_LIMIT_SECONDS = 1500;
 const SEGMENT_ADDRESS = '10.20.0.2';
+/** Where the test files leave their rows (lab/table.ts). */
+const TABLES = 'build/vm-out/e2e';
 
 const base = (file: string): string => path.basename(file, '.test.ts');
 
@@ -45,61 +47,82 @@ function render(helm: string): string {
   return stdout;
 }
 
-export async function e2e(result: LayerResult): Promise<void> {
-  const wanted = (process.env['E2E'] ?? '').split(',').filter((name) => name !== '');
-  const chosen = (folder: string): string[] => testFiles(folder).filter((file) => wanted.length === 0 || wanted.includes(base(file)));
+/** Builds what is needed, starts it, and stops it after `body`. Says in `result` why it could not. */
+export async function withControlPlane(result: LayerResult, body: () => Promise<void>): Promise<void> {
   const binaries = await built(result, 'control-plane');
   const helm = binaries === undefined ? undefined : await built(result, 'helm');
-  if (binaries === undefined || helm === undefined) return;
+  if (binaries === undefined || helm === undefined || !(await compiled(result))) return;
   freshFolder('build/e2e');
+  freshFolder(TABLES);
   writeFileSync(manifestFile, render(helm));
-  const tables = freshFolder('build/vm-out/e2e');
   const plane = await ControlPlane.start(binaries, [`IP:${SEGMENT_ADDRESS}`]);
   try {
     const control = await ControlServer.start(plane);
     try {
       writeFileSync(descriptionFile, JSON.stringify(control.description), { mode: 0o600 });
-      await runAll(result, chosen('test/e2e/host'), chosen('test/e2e/suite'));
+      await body();
     } finally {
       await control.close();
+      // Keys of an administrator, of a server that is gone; still no reason to leave them about.
+      rmSync(descriptionFile);
     }
   } finally {
     await plane.close(path.resolve('build/e2e/logs'));
   }
-  const rows = [...testFiles('test/e2e/host'), ...testFiles('test/e2e/suite')].flatMap((file) => {
-    const left = path.join(tables, `${base(file)}.json`);
+}
+
+/** The lab's program in C. */
+async function compiled(result: LayerResult): Promise<boolean> {
+  mkdirSync('build/lab', { recursive: true });
+  const compiler = process.env['CC'] ?? 'cc';
+  const flags = ['-std=c11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Werror'];
+  const ended = await execute([compiler, ...flags, 'test/lab/programs/http.c', '-o', 'build/lab/http'], false);
+  if (ended.status !== 0) addFailure(result, `${compiler} failed:\n${ended.output}`);
+  return ended.status === 0;
+}
+
+/** Bundles test files of one folder or several and runs them in one start of the machine, in the order given. */
+export async function runInMachine(result: LayerResult, files: readonly string[], limitSeconds: number): Promise<void> {
+  const bundles: string[] = [];
+  for (const folder of new Set(files.map((file) => path.dirname(file)))) {
+    const to = `build/e2e-${path.basename(folder)}`;
+    const bundled = await execute([process.execPath, 'scripts/bundle-tests.ts', folder, to], false);
+    if (bundled.status !== 0) {
+      addFailure(result, `bundling failed:\n${bundled.output}`);
+      return;
+    }
+  }
+  for (const file of files) bundles.push(`build/e2e-${path.basename(path.dirname(file))}/${base(file)}.test.mjs`);
+  const out = freshFolder('build/vm-out/e2e-results');
+  const command = ['test/vm/run', '--timeout', `${limitSeconds}`, '--', `test/e2e/guest ${bundles.join(' ')}`];
+  const ended = await execute(command, true, (limitSeconds + 60) * 1000);
+  collectGuest(result, out, bundles.length, ended);
+}
+
+/** Puts together what the test files left, prints it, and writes `to`.json and `to`.txt. */
+export function writeTable(names: readonly string[], to: string): void {
+  const rows = names.flatMap((name) => {
+    const left = path.join(TABLES, `${name}.json`);
     return existsSync(left) ? (JSON.parse(readFileSync(left, 'utf8')) as Row[]) : [];
   });
   if (rows.length === 0) return;
   const text = renderTable(rows);
   process.stdout.write(`\n${text}\n`);
-  // A part of the tests is a part of the table: that of the whole stays.
-  const file = path.resolve(wanted.length === 0 ? 'build/e2e' : 'build/e2e-part');
-  writeFileSync(`${file}.json`, `${JSON.stringify(rows, null, 2)}\n`);
-  writeFileSync(`${file}.txt`, `${text}\n`);
+  writeFileSync(`${to}.json`, `${JSON.stringify(rows, null, 2)}\n`);
+  writeFileSync(`${to}.txt`, `${text}\n`);
 }
 
-async function runAll(result: LayerResult, onHost: readonly string[], inMachine: readonly string[]): Promise<void> {
-  const bundled = await execute([process.execPath, 'scripts/bundle-tests.ts', 'test/e2e/suite', 'build/e2e-suite'], false);
-  if (bundled.status !== 0) {
-    addFailure(result, `bundling failed:\n${bundled.output}`);
-    return;
-  }
-  const compiler = process.env['CC'] ?? 'cc';
-  const source = ['test/lab/programs/http.c', '-o', 'build/lab/http'];
-  const compiled = await execute([compiler, '-std=c11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Werror', ...source], false);
-  if (compiled.status !== 0) {
-    addFailure(result, `${compiler} failed:\n${compiled.output}`);
-    return;
-  }
-  if (onHost.length > 0) await inNamespaces(result, onHost, HOST_LIMIT_MS);
-  if (inMachine.length === 0) return;
-  const out = freshFolder('build/vm-out/e2e-results');
-  const files = inMachine.map((file) => `build/e2e-suite/${base(file)}.test.mjs`);
-  const ended = await execute(
-    ['test/vm/run', '--timeout', `${MACHINE_LIMIT_SECONDS}`, '--', `test/e2e/guest ${files.join(' ')}`],
-    true,
-    (MACHINE_LIMIT_SECONDS + 60) * 1000,
-  );
-  collectGuest(result, out, files.length, ended);
+export async function e2e(result: LayerResult): Promise<void> {
+  const wanted = (process.env['E2E'] ?? '').split(',').filter((name) => name !== '');
+  const chosen = (folder: string): string[] => testFiles(folder).filter((file) => wanted.length === 0 || wanted.includes(base(file)));
+  const [onHost, inMachine] = [chosen('test/e2e/host'), chosen('test/e2e/suite')];
+  await withControlPlane(result, async () => {
+    // Programs that tests on the host start, too.
+    const bundled = await execute([process.execPath, 'scripts/bundle-tests.ts', 'test/e2e/suite', 'build/e2e-suite'], false);
+    if (bundled.status !== 0) addFailure(result, `bundling failed:\n${bundled.output}`);
+    else if (onHost.length > 0) await inNamespaces(result, onHost, HOST_LIMIT_MS);
+    if (inMachine.length > 0) await runInMachine(result, inMachine, MACHINE_LIMIT_SECONDS);
+  });
+  // A part of the tests is a part of the table: that of the whole stays.
+  writeTable([...onHost, ...inMachine].map(base), wanted.length === 0 ? 'build/e2e' : 'build/e2e-part');
 }

@@ -64,3 +64,21 @@ export function renderTable(rows: readonly Row[]): string {
     `${aimed.length - missed} of ${aimed.length} goals met`,
   ].join('\n');
 }
+
+export interface Sample {
+  readonly seconds: number;
+  readonly value: number;
+}
+
+/** Change of the value per second, by least squares; NaN for fewer than two moments. */
+export function slope(samples: readonly Sample[]): number {
+  const mean = (pick: (sample: Sample) => number): number => samples.reduce((sum, sample) => sum + pick(sample), 0) / samples.length;
+  const [time, value] = [mean((sample) => sample.seconds), mean((sample) => sample.value)];
+  let covariance = 0;
+  let variance = 0;
+  for (const sample of samples) {
+    covariance += (sample.seconds - time) * (sample.value - value);
+    variance += (sample.seconds - time) ** 2;
+  }
+  return covariance / variance;
+}
