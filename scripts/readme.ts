@@ -35,6 +35,7 @@ function withFigures(readme: string): string {
   for (const [block, file] of [
     ['demo-output', 'build/demo.txt'],
     ['bench-output', 'build/bench.txt'],
+    ['e2e-output', 'build/e2e.txt'],
   ] as const) {
     const full = join(root, file);
     if (existsSync(full)) text = fill(text, block, block, fence('', readFileSync(full, 'utf8')));
