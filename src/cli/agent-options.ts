@@ -89,6 +89,8 @@ export function commonOptions(values: FlagValues): Omit<AgentOptions, 'mode' | '
     },
     weightOverride: values['ipvs-weight-override'] ?? false,
     ignoreCordon: values['ipvs-ignore-node-cordon'] ?? false,
+    ...({ colocation: 'disabled', natBackend: 'nftables', iptablesChain: 'RAVEL', natCounters: true, insideAccess: 'local' } as const),
+    ...({ coordinatorPorts: [], failoverProbes: 1, thresholdDivisor: 'weight', ipvsSysctlDefaults: false } as const),
     masquerade: { enabled: values['iptables-masq'] ?? false, ...(exceptSource === undefined ? {} : { exceptSource }) },
     ipvsSysctls: values['ipvs-sysctl'] ?? new Map(),
   };

@@ -15,8 +15,8 @@ export interface RealserverService {
   readonly reason: Reason | undefined;
 }
 
-/** IPPROTO_TCP, IPPROTO_UDP. */
-const PROTOCOL_NUMBER = { tcp: 6, udp: 17 } as const;
+/** IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP. */
+const PROTOCOL_NUMBER = { tcp: 6, udp: 17, sctp: 132 } as const;
 
 /** NFTNL_UDATA_COMMENT_MAXLEN less its closing zero. */
 const COMMENT_BYTES = 127;

@@ -37,9 +37,17 @@ export interface DesiredNatService {
   readonly port: number;
   /** `namespace/service:portName`, the element's comment. */
   readonly comment: string;
-  /** Local ready pods, sorted, unique; never empty. Slot k of N is pods[k]. */
+  /** Ready pods, sorted, unique; never empty. Slot k of {@link slots} is pods[k]. */
   readonly pods: readonly { readonly address: Address; readonly port: number }[];
+  /**
+   * Of how many shares a pod gets one. At least `pods.length`, which is the default; a connection that draws a share
+   * without a pod is not translated here but goes on to IPVS on this machine.
+   */
+  readonly slots?: number;
 }
+
+/** VIP, protocol and port. */
+export type NatServiceId = Pick<DesiredNatService, 'address' | 'protocol' | 'port'>;
 
 export interface MasqueradePolicy {
   /** Mark and masquerade what goes to a pod. Default false: pods see the client's address. */
@@ -48,9 +56,27 @@ export interface MasqueradePolicy {
   readonly exceptSource?: { readonly address: Address; readonly prefix: number };
 }
 
-export interface DesiredRealserver {
+/** Rules of one machine, whatever its mode and whichever backend writes them. IPv4 and IPv6 together. */
+export interface DesiredNat {
+  /** What comes from a director: to pods of this machine. */
   readonly services: ReadonlyMap<VirtualServiceKey, DesiredNatService>;
   readonly addresses: readonly Address[];
   readonly masquerade: MasqueradePolicy;
+  /**
+   * Virtual services without a pod here, for clients on this machine alone (its pods and itself): the VIP is an address
+   * of this machine, so that their packets never leave for a director. To pods anywhere. Absent: refused.
+   */
+  readonly inside?: ReadonlyMap<VirtualServiceKey, DesiredNatService>;
+  /** Interfaces on which a director's packets come in; on all others, and from this machine, come those of clients inside. */
+  readonly outside?: readonly string[];
+  /** Virtual services that IPVS on this machine translates, and whose clients are to appear as this machine. */
+  readonly masqueraded?: ReadonlyMap<VirtualServiceKey, NatServiceId>;
+  /** VIP → largest TCP segment, bytes, that its clients may send: written into SYN segments that promise more (RFC 879). */
+  readonly segments?: ReadonlyMap<Address, number>;
+  /** Each virtual service counts its connections. Default true. */
+  readonly counters?: boolean;
+}
+
+export interface DesiredRealserver extends DesiredNat {
   readonly reasons: ReadonlyMap<VirtualServiceKey, Reason>;
 }

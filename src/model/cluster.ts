@@ -65,20 +65,42 @@ export type ServiceKey = string;
 /** `tcp 192.0.2.10:80`, `udp [2001:db8::1]:53`: see virtualServiceKey(). */
 export type VirtualServiceKey = string;
 
-export type Scheduler = 'rr' | 'wrr' | 'lc' | 'wlc' | 'dh' | 'sh' | 'mh';
+/** Names of the kernel's modules, without `ip_vs_`. */
+export type Scheduler = 'rr' | 'wrr' | 'lc' | 'wlc' | 'dh' | 'sh' | 'mh' | 'lblc' | 'lblcr' | 'sed' | 'nq' | 'fo' | 'ovf' | 'twos';
+
+/** How a packet in a tunnel is wrapped: IP in IP, or UDP around it (GUE, with its own port), or GRE. */
+export interface TunnelEncapsulation {
+  readonly type: 'ipip' | 'gue' | 'gre';
+  /** UDP port of GUE; absent for the others. */
+  readonly port?: number;
+}
 
 /** One VIP:port:protocol, options normalised. */
 export interface VirtualService {
   readonly key: VirtualServiceKey;
   readonly address: Address;
   readonly port: number;
-  readonly protocol: 'tcp' | 'udp';
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
   readonly service: ServiceKey;
   readonly portName: string;
   readonly scheduler: Scheduler;
   /** IP_VS_SVC_F_SCHED numbers, ascending. */
   readonly schedulerFlags: readonly (1 | 2 | 3)[];
-  readonly forward: 'direct' | 'tunnel';
+  /**
+   * To nodes, whose realserver picks the pod (`direct`, `tunnel`), or straight to the pods, whose replies come back
+   * through the director (`masquerade`).
+   */
+  readonly forward: 'direct' | 'tunnel' | 'masquerade';
+  /** Only with `tunnel`. Absent: IP in IP. */
+  readonly tunnel?: TunnelEncapsulation;
+  /** Only with `masquerade`: pods see the director's address, so that replies find back. Absent: true. */
+  readonly masqueradeSource?: boolean;
+  /** Seconds for which a client keeps its destination. Absent: not persistent. */
+  readonly persistenceSeconds?: number;
+  /** Clients of one network of this prefix length count as one. Absent: each by itself. */
+  readonly persistencePrefix?: number;
+  /** Each datagram is scheduled anew; UDP only. Absent: false. */
+  readonly onePacket?: boolean;
   /** For the whole virtual service; shared out among destinations by weight. 0: none. */
   readonly upperThreshold: number;
   readonly lowerThreshold: number;

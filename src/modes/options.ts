@@ -4,6 +4,9 @@ import type { GuardOptions } from '../reconcile/guard.ts';
 
 export type Mode = 'director' | 'realserver';
 
+/** Who writes translation rules. `auto`: nftables where the kernel has it, else legacy iptables. */
+export type NatBackendChoice = 'auto' | 'nftables' | 'iptables';
+
 /** Where the cluster is described. */
 export type SourceOptions =
   | { readonly kind: 'file'; readonly file: string }
@@ -28,6 +31,27 @@ export interface DefaultListener {
 
 export interface AgentOptions {
   readonly mode: Mode;
+  /**
+   * A director that runs pods itself: their share of the connections is translated here, by this backend, and IPVS
+   * forwards the rest. `director,realserver` is a director with this. `disabled`: its own pods get nothing.
+   */
+  readonly colocation: 'disabled' | NatBackendChoice;
+  /** On a realserver, and on a director for what colocation and masquerading need. */
+  readonly natBackend: NatBackendChoice;
+  /** Prefix of chains of the iptables backend, at most 7 characters. */
+  readonly iptablesChain: string;
+  /** Virtual services count their connections. */
+  readonly natCounters: boolean;
+  /** Clients on a node that has no pod of a virtual service: sent to pods elsewhere, or refused. */
+  readonly insideAccess: 'cluster' | 'local';
+  /** Loopback TCP ports on which a director says that it is there; none: nobody says, nobody asks. */
+  readonly coordinatorPorts: readonly number[];
+  /** A realserver starts after so many failed looks for a director on its machine, one a second. */
+  readonly failoverProbes: number;
+  /** By what connection limits are divided among destinations. */
+  readonly thresholdDivisor: 'weight' | 'nodes';
+  /** Write the defaults of net.ipv4.vs that docs/dataplane.md lists; false: only what is asked for by name. */
+  readonly ipvsSysctlDefaults: boolean;
   /** Name of this node in the cluster. */
   readonly nodeName: string;
   /** Interface that faces the segment. */

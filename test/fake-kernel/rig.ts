@@ -27,6 +27,8 @@ export const defaultOptions = {
     weightOverride: false,
     ignoreCordon: true,
   },
+  ...({ colocation: 'disabled', natBackend: 'nftables', iptablesChain: 'RAVEL', natCounters: true, insideAccess: 'local' } as const),
+  ...({ coordinatorPorts: [], failoverProbes: 1, thresholdDivisor: 'weight', ipvsSysctlDefaults: false } as const),
   ...{ guard: { share: 0.5, count: 10, confirmed: false }, masquerade: { enabled: false }, ipvsSysctls: new Map<string, string>() },
 } satisfies Omit<AgentOptions, 'mode'>;
 
