@@ -27,7 +27,12 @@ export class Gathered {
   /** `VIP port` to the place it is written at. */
   readonly ports = new Map<string, Path>();
 
-  add(address: Address, port: number, protocol: VirtualService['protocol'], rest: Omit<VirtualService, 'key' | 'address' | 'port' | 'protocol'>): void {
+  add(
+    address: Address,
+    port: number,
+    protocol: VirtualService['protocol'],
+    rest: Omit<VirtualService, 'key' | 'address' | 'port' | 'protocol'>,
+  ): void {
     const key = virtualServiceKey(protocol, address, port);
     this.virtualServices.set(key, { key, address, port, protocol, ...rest });
   }
