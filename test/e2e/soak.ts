@@ -1,23 +1,23 @@
 /**
  * `make soak`: what takes too long for every change. The API server is away while pods die (traffic.test.ts with other
  * figures), then endpoints change without a pause and memory is watched. Prints the table, writes build/soak.json.
- *   soak.ts [--down=30m] [--churn=20m]       90s, 5m, 1h
+ *   soak.ts [--down=30m] [--churn=20m]       90s, 5m, 1h; --down is 60s at least
  */
-import { parseArgs } from 'node:util';
+import { soakArguments, type SoakArguments } from './harness/soak-arguments.ts';
 import { runInMachine, withControlPlane, writeTable } from '../runner/e2e.ts';
 import { emptyResult, finish, summary } from '../runner/results.ts';
 
-const SECONDS = { s: 1, m: 60, h: 3600 } as const;
-
-function seconds(text: string): number {
-  const match = /^(\d+)([smh])$/.exec(text);
-  if (match === null) throw new Error(`${text} is no duration: 90s, 5m, 1h`);
-  return Number(match[1]) * SECONDS[match[2] as keyof typeof SECONDS];
+function given(): SoakArguments {
+  try {
+    return soakArguments(process.argv.slice(2));
+  } catch (error) {
+    // A sentence about the command line, not a stack.
+    process.stderr.write(`soak: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exit(2);
+  }
 }
 
-const { values } = parseArgs({ options: { down: { type: 'string', default: '30m' }, churn: { type: 'string', default: '20m' } } });
-const down = seconds(values.down);
-const churn = seconds(values.churn);
+const { down, churn } = given();
 /** What everything around the two takes, emulated and on a busy machine. */
 const REST = 1800;
 Object.assign(process.env, {
