@@ -1,38 +1,13 @@
 /** The real kernel, opened piece by piece when first needed: a missing module must not keep the rest from working. */
-import { Arp, Ipvs, Links, Nftables } from '../native/index.ts';
+import type { ConntrackPort } from '../native/conntrack-types.ts';
+import { Arp, Conntrack, Ipvs, Links, Nftables } from '../native/index.ts';
 import type { IpvsPort } from '../native/ipvs-types.ts';
 import type { ArpPort, LinksPort } from '../native/link-types.ts';
 import type { NftablesPort } from '../native/nftables-types.ts';
 import type { Kernel } from './kernel.ts';
+import { type Closable, Lazy } from './lazy.ts';
+import { ProcLegacyTables } from './legacy-tables.ts';
 import { ProcSysctls } from './proc-sysctls.ts';
-
-interface Closable {
-  close(): Promise<void>;
-}
-
-/** Opens on the first call, and again on the next after a failure. */
-class Lazy<Port extends Closable> {
-  readonly #open: () => Promise<Port>;
-  #port: Promise<Port> | undefined;
-
-  constructor(open: () => Promise<Port>) {
-    this.#open = open;
-  }
-
-  get(): Promise<Port> {
-    this.#port ??= this.#open().catch((error: unknown) => {
-      this.#port = undefined;
-      throw error;
-    });
-    return this.#port;
-  }
-
-  async close(): Promise<void> {
-    const port = await this.#port?.catch(() => undefined);
-    this.#port = undefined;
-    await port?.close();
-  }
-}
 
 async function* streamOf<Port extends Closable, Event>(lazy: Lazy<Port>, open: (port: Port) => AsyncIterable<Event>): AsyncIterable<Event> {
   yield* open(await lazy.get());
@@ -74,20 +49,31 @@ function arpPort(lazy: Lazy<Arp>): ArpPort {
   };
 }
 
+function conntrackPort(lazy: Lazy<Conntrack>): ConntrackPort {
+  return {
+    entries: async (filter) => (await lazy.get()).entries(filter),
+    remove: async (entries, rows) => (await lazy.get()).remove(entries, rows),
+  };
+}
+
 /** The network namespace of this process. `sysctlDirectory`: where its settings are written. */
 export function openKernel(sysctlDirectory = '/proc/sys'): Kernel & Closable {
   const ipvs = new Lazy(() => Ipvs.open());
   const nftables = new Lazy(() => Nftables.open());
   const links = new Lazy(() => Links.open());
   const arp = new Lazy(() => Arp.open());
+  const conntrack = new Lazy(() => Conntrack.open());
+  const iptables = new ProcLegacyTables();
   return {
     ipvs: ipvsPort(ipvs),
     nftables: nftablesPort(nftables),
     links: linksPort(links),
     arp: arpPort(arp),
+    conntrack: conntrackPort(conntrack),
+    iptables,
     sysctls: new ProcSysctls('/proc/sys', sysctlDirectory),
     close: async () => {
-      await Promise.all([ipvs.close(), nftables.close(), links.close(), arp.close()]);
+      await Promise.all([ipvs.close(), nftables.close(), links.close(), arp.close(), conntrack.close(), iptables.close()]);
     },
   };
 }

@@ -64,7 +64,7 @@ interface Running {
 function start(nftables: Nftables, links: Kernel['links'], sysctls: Kernel['sysctls'], folder: string): Running {
   const stop = new AbortController();
   const fake = freshKernel();
-  const kernel: Kernel = { nftables, links, sysctls, ipvs: fake.ipvs, arp: fake.arp };
+  const kernel: Kernel = { ...fake.ports, nftables, links, sysctls };
   const parts = { kernel, journal: new SysctlJournal(folder, '1', 'boot'), clock: systemClock, random: Math.random, log: silentLog };
   const composition = compositions.realserver({ ...defaultOptions, mode: 'realserver' }, parts);
   let notify: (result: { outcome: PassOutcome; milliseconds: number }) => void = () => {};

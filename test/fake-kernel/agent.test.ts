@@ -55,11 +55,10 @@ interface Started {
 function start(mode: Mode, kernel: FakeKernel, folder = mkdtempSync(join(tmpdir(), 'ravel-agent-'))): Started {
   const source = new Puppet();
   const lines: Line[] = [];
-  const { ipvs, nftables, links, arp, sysctls } = kernel;
   const agent = new Agent({
     options: { ...defaultOptions, mode, stateDirectory: folder },
     parts: {
-      ...{ kernel: { ipvs, nftables, links, arp, sysctls }, journal: new SysctlJournal(folder, '1', 'boot'), clock: systemClock },
+      ...{ kernel: kernel.ports, journal: new SysctlJournal(folder, '1', 'boot'), clock: systemClock },
       ...{ random: Math.random, log: collectingLog(lines) },
     },
     origin: { place: 'a puppet', source: () => source, close: () => {} },

@@ -45,10 +45,9 @@ export class ClusterRig {
     const all = { ...defaultOptions, source, mode, stateDirectory: folder, nodeName: 'n1', ...options } satisfies AgentOptions;
     const common = { clock, random: seededRandom(3), log: collectingLog(lines) };
     const origin = await openKubernetes({ ...all, source }, common, () => Promise.resolve({ api, namespace: 'lb' }));
-    const { ipvs, nftables, links, arp, sysctls } = kernel;
     const agent = new Agent({
       ...{ options: all, origin, version: '1.2.3' },
-      parts: { ...common, kernel: { ipvs, nftables, links, arp, sysctls }, journal: new SysctlJournal(folder, '1', 'boot') },
+      parts: { ...common, kernel: kernel.ports, journal: new SysctlJournal(folder, '1', 'boot') },
     });
     holder.agent = agent;
     const rig = new ClusterRig({ kernel, clock, api, lines, agent, origin });

@@ -15,6 +15,8 @@ import type {
 } from '../../src/native/conntrack-types.ts';
 import { KernelError } from '../../src/native/errors.ts';
 import type { Protocol } from '../../src/native/ipvs-types.ts';
+import type { Faults } from './faults.ts';
+import type { Journal } from './journal.ts';
 
 export interface Packet {
   readonly protocol: Protocol;
@@ -41,8 +43,13 @@ export class FakeConntrack implements ConntrackPort {
   /** Called between a reading and what follows it. */
   afterEntries: () => void = () => undefined;
 
-  constructor(rules: Rules = () => undefined) {
+  readonly #faults: Faults | undefined;
+  readonly #journal: Journal | undefined;
+
+  constructor(rules: Rules = () => undefined, faults?: Faults, journal?: Journal) {
     this.rules = rules;
+    this.#faults = faults;
+    this.#journal = journal;
   }
 
   get table(): readonly ConntrackEntry[] {
@@ -76,7 +83,9 @@ export class FakeConntrack implements ConntrackPort {
     for (const [key, entry] of this.#entries) if (text(entry.original.source) === text(source)) this.#entries.delete(key);
   }
 
-  entries(filter: ConntrackFilter = {}): Promise<ConntrackColumns> {
+  async entries(filter: ConntrackFilter = {}): Promise<ConntrackColumns> {
+    await Promise.resolve();
+    this.#faults?.throwNext('conntrack.entries', filter.protocol ?? 'all');
     const wanted = this.table.filter(({ protocol, original: { destination } }) => {
       if (filter.protocol !== undefined && filter.protocol !== protocol) return false;
       if (filter.family !== undefined && (filter.family === 'ipv6') !== destination.address.includes(':')) return false;
@@ -89,7 +98,7 @@ export class FakeConntrack implements ConntrackPort {
     this.calls.push(`entries ${filter.protocol ?? 'all'} ${String(filter.destinations?.length ?? 'everywhere')}`);
     const columns = conntrackColumns(wanted);
     this.afterEntries();
-    return Promise.resolve(columns);
+    return columns;
   }
 
   remove(entries: ConntrackColumns, rows: Iterable<number> = entries.id.keys()): Promise<ConntrackRemoval> {
@@ -108,6 +117,7 @@ export class FakeConntrack implements ConntrackPort {
         removed += 1;
       }
     }
+    if (removed > 0) this.#journal?.write('conntrack.remove', 'entries', undefined, removed);
     this.calls.push(`remove ${String(removed + gone.length + failed.length)}`);
     return Promise.resolve({ removed, gone, failed });
   }

@@ -4,7 +4,9 @@
  */
 import type { Kernel } from '../../src/drivers/kernel.ts';
 import { FakeArp } from './arp.ts';
+import { FakeConntrack } from './conntrack-table.ts';
 import { Faults } from './faults.ts';
+import { FakeLegacyTables } from './iptables.ts';
 import { FakeIpvs } from './ipvs.ts';
 import { Journal } from './journal.ts';
 import { FakeLinks } from './links.ts';
@@ -19,6 +21,14 @@ export class FakeKernel implements Kernel {
   readonly links = new FakeLinks(this.faults, this.journal);
   readonly arp = new FakeArp(this.faults);
   readonly sysctls = new FakeSysctls(this.faults, this.journal);
+  readonly conntrack = new FakeConntrack(undefined, this.faults, this.journal);
+  readonly iptables = new FakeLegacyTables(this.faults, this.journal);
+
+  /** What the agent is given of it. */
+  get ports(): Kernel {
+    const { ipvs, nftables, links, arp, sysctls, conntrack, iptables } = this;
+    return { ipvs, nftables, links, arp, sysctls, conntrack, iptables };
+  }
 
   /** Operations that changed something since the journal was cleared. */
   get writes(): number {
@@ -31,7 +41,7 @@ export class FakeKernel implements Kernel {
   }
 
   /** The module behind an interface is not there. */
-  withoutModule(name: 'ipvs' | 'nftables'): void {
+  withoutModule(name: 'ipvs' | 'nftables' | 'iptables' | 'conntrack'): void {
     this.faults.failNext({ op: `${name}.*`, code: 'UNSUPPORTED', times: Infinity });
   }
 }

@@ -78,6 +78,8 @@ export async function holdings(kernel: FakeKernel): Promise<unknown> {
     links: [...names.values()].sort(),
     addresses: addresses.sort(),
     nftables: kernel.nftables.dump(),
+    iptables: kernel.iptables.dump(),
+    conntrack: kernel.conntrack.table,
     sysctls: Object.fromEntries(kernel.sysctls.values),
   };
 }
@@ -101,8 +103,7 @@ export class Rig {
     this.clock = new FakeClock(() => this.#quiet());
     const log = collectingLog(this.lines);
     const journal = new SysctlJournal(this.folder, '1', 'boot');
-    const { ipvs, nftables, links, arp, sysctls } = kernel;
-    const parts = { kernel: { ipvs, nftables, links, arp, sysctls, ...ports }, journal, clock: this.clock, random: seededRandom(1), log };
+    const parts = { kernel: { ...kernel.ports, ...ports }, journal, clock: this.clock, random: seededRandom(1), log };
     this.composition = compositions[mode]({ ...defaultOptions, mode, ...options }, parts);
     this.loop = new ReconcileLoop({
       plane: this.composition.plane,

@@ -19,13 +19,13 @@ export interface RunOptions {
 export async function ravelAgent(args: readonly string[], options: RunOptions = {}): Promise<Ran> {
   let out = '';
   let err = '';
-  const { ipvs, nftables, links, arp, sysctls } = options.kernel ?? new FakeKernel();
+  const { ports } = options.kernel ?? new FakeKernel();
   const code = await runCommandLine(commands, args, {
     environment: options.environment ?? {},
     root: options.root ?? '/',
     stderrIsTerminal: false,
     output: { print: (text) => void (out += text), complain: (text) => void (err += text), colour: options.colour ?? false },
-    openKernel: () => ({ ipvs, nftables, links, arp, sysctls, close: () => Promise.resolve() }),
+    openKernel: () => ({ ...ports, close: () => Promise.resolve() }),
   });
   return { code, out, err };
 }
