@@ -7,7 +7,7 @@ import { failureOf, merge, type DriverFailure, type DriverOutcome } from '../dri
 import { SysctlDriver } from '../drivers/sysctls.ts';
 import { UnsupportedError } from '../native/errors.ts';
 import { askAgent } from '../observe/status-server.ts';
-import { describeIpvs, describeLink, describeNft, describeSysctl } from '../reconcile/describe.ts';
+import { describeIpvs, describeLink, describeNat, describeSysctl } from '../reconcile/describe.ts';
 import type { PlannedChange } from '../reconcile/plane.ts';
 import { commonOptions } from './agent-options.ts';
 import type { Command, CommandContext } from './command.ts';
@@ -70,8 +70,8 @@ async function parts({ flags, kernel, root }: CommandContext): Promise<Part[]> {
   };
   const natPart = async (): Promise<Part> => {
     const nat = new NatDriver(nftables);
-    const plan = await nat.cleanupPlan();
-    return { name: 'nftables rules', changes: plan.transactions.flat().flatMap(describeNft), apply: () => nat.apply(plan) };
+    const plan = await nat.removal();
+    return { name: 'nftables rules', changes: describeNat(nat.kind, plan), apply: () => nat.apply(plan) };
   };
   const sysctlPart = async (): Promise<Part> => {
     const journal = await openJournal(stateDirectory, root);

@@ -11,7 +11,7 @@ import { refusalLines } from './refusal.ts';
 
 export const plannedChangeSchema = z.strictObject({
   vip: z.string().nullable().describe('VIP that the change is about; null for the device, a setting, or rules common to all'),
-  kind: z.enum(['sysctl', 'device', 'address', 'ipvs', 'nftables']).describe('kind of kernel object'),
+  kind: z.enum(['sysctl', 'device', 'address', 'ipvs', 'nftables', 'iptables']).describe('kind of kernel object'),
   op: z.string().describe('operation, such as addService or deleteAddress'),
   text: z.string().describe('the object and its new value, for people'),
 });

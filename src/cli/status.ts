@@ -9,7 +9,7 @@ import type { AgentDocument } from '../observe/agent-document.ts';
 import { UnsupportedError } from '../native/errors.ts';
 import { askAgent } from '../observe/status-server.ts';
 import { commonOptions } from './agent-options.ts';
-import { natConnections, natServices } from './nat-status.ts';
+import { natServices } from './nat-status.ts';
 import { ipvsServices, statusDocument, type ProgrammedService, type StatusDocument } from './status-document.ts';
 import type { Command, CommandContext } from './command.ts';
 import { printJson } from './output.ts';
@@ -36,13 +36,14 @@ async function programmedBy(
   sampleMilliseconds: number,
 ): Promise<ProgrammedService[]> {
   if (mode === 'director') return ipvsServices(await kernel.ipvs.snapshot(), ours);
-  const table = await new NatDriver(kernel.nftables).observe();
-  if (!table.exists) return [];
-  const before = await natConnections(kernel.nftables);
-  if (sampleMilliseconds === 0) return natServices(table, before, undefined, 0);
+  const nat = new NatDriver(kernel.nftables);
+  await nat.observe();
+  if (nat.size === 0) return [];
+  const before = await nat.connections();
+  if (sampleMilliseconds === 0) return natServices(nat.held(), before, undefined, 0);
   const started = performance.now();
   await wait(sampleMilliseconds);
-  return natServices(table, await natConnections(kernel.nftables), before, (performance.now() - started) / 1000);
+  return natServices(nat.held(), await nat.connections(), before, (performance.now() - started) / 1000);
 }
 
 /** The mode asked for; else the one whose agent answers; else the one that has left anything in the kernel. */
@@ -68,7 +69,7 @@ async function collect({ flags, argv, kernel, output }: CommandContext): Promise
     if (answer !== undefined) answers.set(mode, answer);
   }
   const opened = kernel();
-  const mode = await chooseMode(flags.mode, answers, async () => (await new NatDriver(opened.nftables).observe()).exists);
+  const mode = await chooseMode(flags.mode, answers, async () => !(await new NatDriver(opened.nftables).removal()).empty);
   const answer = answers.get(mode);
   const { placed } = await new AddressDriver(opened.links, answer?.vipInterface ?? vipInterface).observe();
   const vips = new Set([...placed, ...(answer?.vips.map(({ address }) => address) ?? [])]);

@@ -6,7 +6,7 @@
  * Order: what others refer to, then services that appear or change, then services that go, then
  * what nothing refers to any more. A small plan is one transaction.
  */
-import type { DesiredNatService, DesiredRealserver } from '../desired/types.ts';
+import type { DesiredNatService, DesiredNat } from '../desired/types.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
 import type { Element, FieldValue, NftOperation, SetSpec } from '../native/nftables-types.ts';
 import { sameRules } from './nat-equal.ts';
@@ -125,12 +125,12 @@ interface Uses {
 
 class Planner {
   readonly #state: NatState;
-  readonly #desired: DesiredRealserver;
+  readonly #desired: DesiredNat;
   readonly #limit: number;
   readonly #services: { key: VirtualServiceKey; change: 'add' | 'change' | 'remove' }[] = [];
   readonly #repairs: string[] = [];
 
-  constructor(state: NatState, desired: DesiredRealserver, limit: number) {
+  constructor(state: NatState, desired: DesiredNat, limit: number) {
     this.#state = state;
     this.#desired = desired;
     this.#limit = limit;
@@ -288,7 +288,7 @@ function removalsOf(names: readonly string[], state: NatState): NatChange[] {
 }
 
 /** The difference between the table and what is desired; empty when there is none. */
-export function diffNat(state: NatState, desired: DesiredRealserver, options: NatDiffOptions = {}): NatPlan {
+export function diffNat(state: NatState, desired: DesiredNat, options: NatDiffOptions = {}): NatPlan {
   const limit = options.limit ?? TRANSACTION_LIMIT;
   if (state.incompatible.length === 0) return new Planner(state, desired, limit).plan(options.keys);
   // Types of sets and hooks of chains cannot be changed: the whole table is replaced, at once if it fits a transaction.

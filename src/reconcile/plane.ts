@@ -22,7 +22,7 @@ export interface PassOutcome {
 export interface PlannedChange {
   /** VIP it is about; undefined for the device, a setting, or rules common to all. */
   readonly vip: Address | undefined;
-  readonly kind: 'sysctl' | 'device' | 'address' | 'ipvs' | 'nftables';
+  readonly kind: 'sysctl' | 'device' | 'address' | 'ipvs' | 'nftables' | 'iptables';
   /** `addService`, `deleteAddress`, … */
   readonly op: string;
   /** The object and its new value, for people. */

@@ -3,16 +3,14 @@
  * the VIPs go before their rules. A packet that arrives meanwhile is translated or never was ours.
  */
 import { familyOf } from '../desired/eligibility.ts';
-import type { DesiredNatService, MasqueradePolicy } from '../desired/types.ts';
-import type { NatPlan } from '../diff/nat.ts';
-import type { NatEntry, NatState } from '../diff/nat-state.ts';
+import type { MasqueradePolicy } from '../desired/types.ts';
 import type { AddressDriver } from '../drivers/addresses.ts';
-import type { NatDriver } from '../drivers/nat.ts';
+import type { NatBackend, NatBackendPlan } from '../drivers/nat-backend.ts';
 import { merge, nothingDone, type DriverFailure } from '../drivers/outcome.ts';
 import { realserverRequirements, type SysctlDriver, type SysctlPlan } from '../drivers/sysctls.ts';
 import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
 import type { Link } from '../native/link-types.ts';
-import { describeLink, describeNft, describeSysctl } from './describe.ts';
+import { describeLink, describeNat, describeSysctl } from './describe.ts';
 import type { Work } from './gate.ts';
 import { guardRemovals, type GuardOptions, type Held } from './guard.ts';
 import type { Waits } from './handover.ts';
@@ -20,7 +18,7 @@ import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type 
 import { RealserverTarget } from './realserver-target.ts';
 
 export interface RealserverPlaneOptions {
-  readonly nat: NatDriver;
+  readonly nat: NatBackend;
   readonly addresses: AddressDriver;
   readonly sysctls: SysctlDriver;
   /** Interface on which packets from the director arrive. */
@@ -34,12 +32,6 @@ export interface RealserverPlaneOptions {
 
 /** The kernel's own device for IP-in-IP without a local endpoint address. */
 const tunnelInterface = 'tunl0';
-
-/** What the maps hold for a virtual service, as if it were still asked for. */
-function asDesired(key: VirtualServiceKey, entry: NatEntry): DesiredNatService {
-  const pods = [...entry.slots].sort(([a], [b]) => a - b).map(([, pod]) => pod);
-  return { key, ...entry.id, comment: entry.comment ?? '', pods };
-}
 
 export class RealserverPlane implements Plane {
   readonly #options: RealserverPlaneOptions;
@@ -99,7 +91,7 @@ export class RealserverPlane implements Plane {
   }
 
   async preview(state: ClusterState): Promise<Preview> {
-    const { addresses } = this.#options;
+    const { nat, addresses } = this.#options;
     this.forget();
     await this.#target.update({ state, change: { all: true } });
     const { links } = await addresses.observe();
@@ -107,12 +99,7 @@ export class RealserverPlane implements Plane {
     const { up, down } = await addresses.plan([...this.#target.addresses, ...keptAddresses]);
     const { operations } = await this.#planSysctls(state, links);
     return {
-      changes: [
-        ...operations.map(describeSysctl),
-        ...down.map(describeLink),
-        ...plan.transactions.flat().flatMap(describeNft),
-        ...up.map(describeLink),
-      ],
+      changes: [...operations.map(describeSysctl), ...down.map(describeLink), ...describeNat(nat.kind, plan), ...up.map(describeLink)],
       held,
     };
   }
@@ -149,21 +136,21 @@ export class RealserverPlane implements Plane {
 
   async #planNat(
     keys?: ReadonlySet<VirtualServiceKey>,
-  ): Promise<{ plan: NatPlan; held: Held | undefined; keptAddresses: ReadonlySet<Address> }> {
+  ): Promise<{ plan: NatBackendPlan; held: Held | undefined; keptAddresses: ReadonlySet<Address> }> {
     const { nat, guard } = this.#options;
-    const table = await nat.observe();
+    await nat.observe();
     const plan = await nat.plan(this.#target, keys);
     // Pods that left this node take their rules with them: that is no loss of configuration.
     const gone = plan.services.filter(
       ({ key, change }) => change === 'remove' && this.#target.reasons.get(key)?.code !== 'NoLocalEndpoints',
     );
-    const held = guardRemovals(new Set(gone.map(({ key }) => key)), table.entries.size, guard);
+    const held = guardRemovals(new Set(gone.map(({ key }) => key)), nat.size, guard);
     if (held === undefined) return { plan, held, keptAddresses: new Set() };
-    const kept = retained(table, held);
+    const kept = [...held.keys].flatMap((key) => nat.heldAt(key) ?? []);
     const services = new Map([...this.#target.services, ...kept.map((service) => [service.key, service] as const)]);
-    const { masquerade, reasons, addresses } = this.#target;
+    const { masquerade, addresses } = this.#target;
     return {
-      plan: await nat.plan({ services, masquerade, reasons, addresses }, keys),
+      plan: await nat.plan({ services, masquerade, addresses }, keys),
       held,
       keptAddresses: new Set(kept.map(({ address }) => address)),
     };
@@ -172,13 +159,6 @@ export class RealserverPlane implements Plane {
 
 const unsupported: Reason = { code: 'AddressFamilyUnsupported', message: 'a realserver holds IPv4 VIPs only' };
 const heldReason = ({ message }: Held): Reason => ({ code: 'GuardHeld', message });
-
-function retained(table: NatState, held: Held): DesiredNatService[] {
-  return [...held.keys].flatMap((key) => {
-    const entry = table.entries.get(key);
-    return entry === undefined ? [] : [asDesired(key, entry)];
-  });
-}
 
 function withheld(count: number): DriverFailure[] {
   if (count === 0) return [];
