@@ -14,13 +14,18 @@ const unused = (what: string): z.ZodOptional<z.ZodUnknown> =>
     .optional()
     .meta({ description: `${what} Accepted and ignored.`, deprecated: true });
 
-export const persistenceKeys = ['persistenceEnabled', 'persistenceTimeout', 'persistenceNetmask'] as const;
-export const unusedKeys: ReadonlySet<string> = new Set(['ipv4Enabled', 'ipv6Enabled', 'proxyProtocolEnabled', ...persistenceKeys]);
+/** To what one who writes them should write. */
+export const unusedKeys: ReadonlyMap<string, string | undefined> = new Map([
+  ...(['ipv4Enabled', 'ipv6Enabled', 'proxyProtocolEnabled'] as const).map((key) => [key, undefined] as const),
+  ['persistenceEnabled', 'ipvsOptions.persistenceSeconds'],
+  ['persistenceTimeout', 'ipvsOptions.persistenceSeconds'],
+  ['persistenceNetmask', 'ipvsOptions.persistencePrefix'],
+]);
 
 const persistence = {
-  persistenceEnabled: unused('Session persistence.'),
-  persistenceTimeout: unused('Session persistence.'),
-  persistenceNetmask: unused('Session persistence.'),
+  persistenceEnabled: unused('See ipvsOptions.persistenceSeconds.'),
+  persistenceTimeout: unused('See ipvsOptions.persistenceSeconds.'),
+  persistenceNetmask: unused('See ipvsOptions.persistencePrefix.'),
 };
 
 const address = (description: string): z.ZodString =>
@@ -58,7 +63,11 @@ export const ipvsOptionsSchema = z
     scheduler: z
       .string()
       .optional()
-      .meta({ description: 'How IPVS picks a node: rr, wrr, lc, wlc, dh, sh or mh.', default: 'wrr', examples: ['mh'] }),
+      .meta({
+        description: 'How IPVS picks a backend: rr, wrr, lc, wlc, dh, sh, mh, lblc, lblcr, sed, nq, fo, ovf or twos.',
+        default: 'wrr',
+        examples: ['mh'],
+      }),
     flags: z
       .string()
       .optional()
@@ -70,7 +79,33 @@ export const ipvsOptionsSchema = z
     forwardingMethod: z
       .string()
       .optional()
-      .meta({ description: 'g: direct routing; i: IP-in-IP tunnel.', default: 'g', examples: ['i'] }),
+      .meta({
+        description:
+          'g or direct: direct routing to nodes of the segment; i or tunnel: in a tunnel to nodes anywhere; m or masquerade: straight to pods, whose replies come back through the director.',
+        default: 'g',
+        examples: ['i'],
+      }),
+    tunnelType: z
+      .string()
+      .optional()
+      .meta({ description: 'Only with a tunnel. ipip: IP in IP; gue: Generic UDP Encapsulation; gre: GRE.', default: 'ipip' }),
+    tunnelPort: z
+      .int({ error: 'a port is a number' })
+      .optional()
+      .meta({ description: 'Only with the tunnel type gue: UDP port of all nodes, 1 to 65535.', default: 6080 }),
+    masqueradeSource: z.boolean().optional().meta({
+      description:
+        "Only with masquerade. true: pods see the director's address. false: they see the client's, and their replies are routed through the director by other means.",
+      default: true,
+    }),
+    persistenceSeconds: z
+      .int({ error: 'is a whole number of seconds' })
+      .optional()
+      .meta({ description: 'How long after its last connection a client keeps its backend, up to 2678400. 0: not at all.', default: 0 }),
+    persistencePrefix: z.int({ error: 'a prefix length is a whole number' }).optional().meta({
+      description: 'Only with persistenceSeconds: clients that share so many leading bits count as one. Default: each by itself.',
+    }),
+    onePacket: z.boolean().optional().meta({ description: 'Only for UDP: each datagram is scheduled by itself.', default: false }),
     uThreshold: threshold('Connections of the whole virtual service above which it takes no new ones. 0: no limit.'),
     lThreshold: threshold('Connections below which it takes new ones again. Must be below uThreshold.'),
     ...persistence,
@@ -84,6 +119,7 @@ export const entrySchema = z
     portName: portName('Name of the Service port; empty for a port without a name.'),
     tcpEnabled: z.boolean().optional().meta({ description: 'Balance TCP.', default: true }),
     udpEnabled: z.boolean().optional().meta({ description: 'Balance UDP.', default: false }),
+    sctpEnabled: z.boolean().optional().meta({ description: 'Balance SCTP.', default: false }),
     ipvsOptions: ipvsOptionsSchema.optional(),
     ipv4Enabled: unused('The address says it.'),
     ipv6Enabled: unused('The address says it.'),

@@ -4,26 +4,37 @@
  */
 import type { Scheduler } from './cluster.ts';
 import type { IpvsOptionsInput } from './config-schema.ts';
+import { normaliseForwarding, type Forwarding } from './forwarding.ts';
+import { normalisePersistence, type Persistence } from './persistence.ts';
 import { didYouMean, quote } from './problems.ts';
 import type { Severity } from './problems.ts';
 import { nearest } from './suggest.ts';
 
-export interface NormalisedOptions {
+export interface NormalisedOptions extends Forwarding, Persistence {
   readonly scheduler: Scheduler;
   readonly schedulerFlags: readonly (1 | 2 | 3)[];
-  readonly forward: 'direct' | 'tunnel';
+  /** For the protocol UDP alone. */
+  readonly onePacket?: true;
   readonly upperThreshold: number;
   readonly lowerThreshold: number;
+}
+
+/** What options are judged against. */
+export interface OptionsContext {
+  /** Of the VIP. */
+  readonly family: 4 | 6;
+  readonly udp: boolean;
 }
 
 /** @param severity `coercion` where the value now means something else, `warning` where it is only spelt better */
 export type Tell = (severity: Exclude<Severity, 'error'>, key: keyof IpvsOptionsInput, message: string | (() => string)) => void;
 
-export const schedulers: readonly Scheduler[] = ['rr', 'wrr', 'lc', 'wlc', 'dh', 'sh', 'mh'];
+/** All of Linux 6.1 (net/netfilter/ipvs/Kconfig). */
+export const schedulers: readonly Scheduler[] = [
+  ...(['rr', 'wrr', 'lc', 'wlc', 'dh', 'sh', 'mh'] as const),
+  ...(['lblc', 'lblcr', 'sed', 'nq', 'fo', 'ovf', 'twos'] as const),
+];
 const defaultScheduler: Scheduler = 'wrr';
-
-/** Schedulers that the kernel has and this agent does not offer. */
-const kernelOnly: ReadonlySet<string> = new Set(['lblc', 'lblcr', 'sed', 'nq', 'fo', 'ovf', 'twos']);
 
 /** IP_VS_SVC_F_SCHED_SH_FALLBACK is SCHED1, …_PORT is SCHED2 (linux/ip_vs.h); mh uses the same two. */
 const flagNumbers: ReadonlyMap<string, 1 | 2 | 3> = new Map([
@@ -49,10 +60,8 @@ function normaliseScheduler(text: string, tell: Tell): Scheduler {
   }
   if (word === '') return defaultScheduler;
   tell('coercion', 'scheduler', () => {
-    const what = kernelOnly.has(word)
-      ? `the scheduler ${quote(text)} is not offered (${schedulers.join(', ')} are);`
-      : `unknown scheduler ${quote(text)}, did you mean ${quote(nearest(word, schedulers) ?? defaultScheduler)}?`;
-    return `${what} ${quote(defaultScheduler)} is used`;
+    const candidate = nearest(word, schedulers) ?? defaultScheduler;
+    return `unknown scheduler ${quote(text)}, did you mean ${quote(candidate)}? ${quote(defaultScheduler)} is used`;
   });
   return defaultScheduler;
 }
@@ -77,14 +86,6 @@ function normaliseFlags(text: string, scheduler: Scheduler, tell: Tell): readonl
   return [...numbers].sort((a, b) => a - b);
 }
 
-function normaliseForwarding(text: string, tell: Tell): 'direct' | 'tunnel' {
-  if (text === 'i') return 'tunnel';
-  if (text !== 'g' && text !== '') {
-    tell('coercion', 'forwardingMethod', `unknown forwarding method ${quote(text)} ("g": direct routing, "i": IP-in-IP); "g" is used`);
-  }
-  return 'direct';
-}
-
 /** Negative limits are 0; a lower limit that is not below the upper one switches both off. */
 function normaliseThresholds(upper: number, lower: number, tell: Tell): { upperThreshold: number; lowerThreshold: number } {
   if (upper < 0) tell('coercion', 'uThreshold', `a threshold is not negative; 0 is used instead of ${upper}`);
@@ -95,15 +96,24 @@ function normaliseThresholds(upper: number, lower: number, tell: Tell): { upperT
   return { upperThreshold: 0, lowerThreshold: 0 };
 }
 
-/** The same object for all virtual services without options of their own. */
-export const defaultOptions: NormalisedOptions = normaliseOptions({}, () => undefined);
+/** IPVS schedules single datagrams (IP_VS_SVC_F_ONEPACKET) for UDP alone, whatever else the flag is set on. */
+function normaliseOnePacket(wanted: boolean, udp: boolean, tell: Tell): { onePacket?: true } {
+  if (wanted && udp) return { onePacket: true };
+  if (wanted) tell('coercion', 'onePacket', 'is for UDP alone, which is not enabled here; it is left out');
+  return {};
+}
 
-export function normaliseOptions(options: IpvsOptionsInput, tell: Tell): NormalisedOptions {
+export function normaliseOptions(options: IpvsOptionsInput, { family, udp }: OptionsContext, tell: Tell): NormalisedOptions {
   const scheduler = normaliseScheduler(options.scheduler ?? '', tell);
   return {
     scheduler,
     schedulerFlags: normaliseFlags(options.flags ?? '', scheduler, tell),
-    forward: normaliseForwarding(options.forwardingMethod ?? '', tell),
+    ...normaliseForwarding(options, tell),
+    ...normalisePersistence(options, family, tell),
+    ...normaliseOnePacket(options.onePacket ?? false, udp, tell),
     ...normaliseThresholds(options.uThreshold ?? 0, options.lThreshold ?? 0, tell),
   };
 }
+
+/** The same object for all virtual services without options of their own. */
+export const defaultOptions: NormalisedOptions = normaliseOptions({}, { family: 4, udp: false }, () => undefined);

@@ -78,6 +78,12 @@ function sameVirtualService(a: VirtualService, b: VirtualService): boolean {
     a.portName === b.portName &&
     a.scheduler === b.scheduler &&
     a.forward === b.forward &&
+    a.tunnel?.type === b.tunnel?.type &&
+    a.tunnel?.port === b.tunnel?.port &&
+    a.masqueradeSource === b.masqueradeSource &&
+    a.persistenceSeconds === b.persistenceSeconds &&
+    a.persistencePrefix === b.persistencePrefix &&
+    a.onePacket === b.onePacket &&
     a.upperThreshold === b.upperThreshold &&
     a.lowerThreshold === b.lowerThreshold &&
     sameList(a.schedulerFlags, b.schedulerFlags)

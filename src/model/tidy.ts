@@ -28,6 +28,12 @@ function rightKey(key: string, shape: Shape & { kind: 'object' }, path: Path, re
   return right;
 }
 
+/** What has the effect that an unused key promises. */
+function insteadOf(key: string): string {
+  const instead = unusedKeys.get(key);
+  return instead === undefined ? '' : `; ${instead} has`;
+}
+
 /** One map: its keys right, its values as they are. The very same object when there is nothing to put right. */
 export function tidyKeys(
   value: Readonly<Record<string, unknown>>,
@@ -42,7 +48,7 @@ export function tidyKeys(
     const here = [...path, key];
     const right = rightKey(key, shape, here, report);
     if (right === undefined) continue;
-    if (unusedKeys.has(right)) report.warnOnce(here, `${quote(right)} has no effect`);
+    if (unusedKeys.has(right)) report.warnOnce(here, `${quote(right)} has no effect${insteadOf(right)}`);
     else if (right !== key && Object.hasOwn(value, right)) report.error(here, `written twice: also as ${quote(right)}`);
     else if (value[key] !== null) tidied[right] = value[key];
   }

@@ -87,16 +87,26 @@ function checkTarget(entry: EntryInput, key: ServiceKey, path: Path, surrounding
   report.add('warning', [...path, 'portName'], () => `Service ${key} has no port ${quote(portName)} (${has}): nothing is balanced here`);
 }
 
+const protocols = [
+  { protocol: 'tcp', key: 'tcpEnabled', fallback: true },
+  { protocol: 'udp', key: 'udpEnabled', fallback: false },
+  { protocol: 'sctp', key: 'sctpEnabled', fallback: false },
+] as const;
+
 function addEntry(address: Address, port: number, entry: EntryInput, path: Path, gathered: Gathered, report: Report): void {
-  const { namespace = 'default', service, portName = '', tcpEnabled = true, udpEnabled = false } = entry;
+  const { namespace = 'default', service, portName = '' } = entry;
+  const enabled = protocols.filter(({ key, fallback }) => entry[key] ?? fallback).map(({ protocol }) => protocol);
+  if (enabled.length === 0) report.add('warning', path, 'none of TCP, UDP and SCTP is enabled: nothing is balanced here');
+  const context = { family: address.includes(':') ? 6 : 4, udp: enabled.includes('udp') } as const;
   const options =
     entry.ipvsOptions === undefined
       ? defaultOptions
-      : normaliseOptions(entry.ipvsOptions, (severity, key, message) => report.add(severity, [...path, 'ipvsOptions', key], message));
-  const rest = { service: serviceKey(namespace, service), portName, ...options };
-  if (tcpEnabled) gathered.add(address, port, 'tcp', rest);
-  if (udpEnabled) gathered.add(address, port, 'udp', rest);
-  if (!tcpEnabled && !udpEnabled) report.add('warning', path, 'neither TCP nor UDP is enabled: nothing is balanced here');
+      : normaliseOptions(entry.ipvsOptions, context, (severity, key, message) =>
+          report.add(severity, [...path, 'ipvsOptions', key], message),
+        );
+  const { onePacket, ...common } = { service: serviceKey(namespace, service), portName, ...options };
+  for (const protocol of enabled)
+    gathered.add(address, port, protocol, protocol === 'udp' && onePacket ? { ...common, onePacket } : common);
 }
 
 function checkEntry(

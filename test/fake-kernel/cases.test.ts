@@ -139,13 +139,13 @@ suite('C04 option normalisation never rejects', () => {
     [{ scheduler: 'MH' }, 'mh', [1, 2], 'direct', 0],
     [{ scheduler: 'mh', flags: 'flag-2' }, 'mh', [2], 'direct', 0],
     [{ scheduler: 'sh', flags: 'flag-1' }, 'sh', [1], 'direct', 0],
-    [{ scheduler: 'sed' }, 'wrr', [], 'direct', 1],
-    [{ scheduler: 'lblc' }, 'wrr', [], 'direct', 1],
+    [{ scheduler: 'sed' }, 'sed', [], 'direct', 0],
+    [{ scheduler: 'lblc' }, 'lblc', [], 'direct', 0],
     [{ scheduler: 'xyz' }, 'wrr', [], 'direct', 1],
     [{ forwardingMethod: 'i' }, 'wrr', [], 'tunnel', 0],
     [{ forwardingMethod: '' }, 'wrr', [], 'direct', 0],
     [{ forwardingMethod: 'I' }, 'wrr', [], 'direct', 1],
-    [{ forwardingMethod: 'm' }, 'wrr', [], 'direct', 1],
+    [{ forwardingMethod: 'm' }, 'wrr', [], 'masquerade', 0],
     [{ forwardingMethod: 'q' }, 'wrr', [], 'direct', 1],
   ] as const) {
     test(`C04: ${JSON.stringify(ipvsOptions)}`, async () => {

@@ -58,13 +58,29 @@ describe('C05 protocols', () => {
     assert.deepEqual([...stateOf(withEntry({})).virtualServices.keys()], ['tcp 192.0.2.11:54']);
     assert.deepEqual([...stateOf(withEntry({ udpEnabled: true })).virtualServices.keys()], ['tcp 192.0.2.11:54', 'udp 192.0.2.11:54']);
     assert.deepEqual([...stateOf(withEntry({ tcpEnabled: false, udpEnabled: true })).virtualServices.keys()], ['udp 192.0.2.11:54']);
+    assert.deepEqual(
+      [...stateOf(withEntry({ udpEnabled: true, sctpEnabled: true })).virtualServices.keys()],
+      ['tcp 192.0.2.11:54', 'udp 192.0.2.11:54', 'sctp 192.0.2.11:54'],
+    );
+  });
+
+  test('single datagrams are scheduled for UDP alone', () => {
+    const { state, errors, coercions, warnings } = read(withEntry({ udpEnabled: true, ipvsOptions: { onePacket: true } }));
+    assert.deepEqual({ errors, coercions, warnings }, { errors: [], coercions: [], warnings: [] });
+    assert.deepEqual(
+      [...(state?.virtualServices.values() ?? [])].map(({ key, onePacket }) => [key, onePacket]),
+      [
+        ['tcp 192.0.2.11:54', undefined],
+        ['udp 192.0.2.11:54', true],
+      ],
+    );
   });
 
   test('both false: no virtual service, one warning, and the VIP stays known', () => {
     const { state, warnings } = read(withEntry({ tcpEnabled: false }));
     assert.equal(state?.virtualServices.size, 0);
     assert.deepEqual(state.addresses, ['192.0.2.11']);
-    assert.deepEqual(words(warnings), ['config."192.0.2.11"."54": neither TCP nor UDP is enabled: nothing is balanced here']);
+    assert.deepEqual(words(warnings), ['config."192.0.2.11"."54": none of TCP, UDP and SCTP is enabled: nothing is balanced here']);
   });
 });
 

@@ -52,6 +52,30 @@ test('an option change names that virtual service only, in the state and in its 
   assert.equal(state.virtualServicesOf.get('dns/resolver'), previous.virtualServicesOf.get('dns/resolver'));
 });
 
+test('every option counts', () => {
+  const path = ['config', '192.0.2.11', '53', 'ipvsOptions'];
+  const options = (more: Record<string, Json>): Json => ({ persistenceSeconds: 60, ...more });
+  const changes: readonly (readonly [Record<string, Json>, Record<string, Json>])[] = [
+    [{}, { persistenceSeconds: 61 }],
+    [{}, { persistencePrefix: 24 }],
+    [{}, { onePacket: true }],
+    [{}, { forwardingMethod: 'm' }],
+    [{ forwardingMethod: 'm' }, { forwardingMethod: 'm', masqueradeSource: false }],
+    [{ forwardingMethod: 'i' }, { forwardingMethod: 'i', tunnelType: 'gue' }],
+    [
+      { forwardingMethod: 'i', tunnelType: 'gue' },
+      { forwardingMethod: 'i', tunnelType: 'gue', tunnelPort: 7 },
+    ],
+  ];
+  for (const [before, after] of changes) {
+    const previous = publish(undefined, stateOf(changedInput(path, options(before)))).state;
+    const same = publish(previous, stateOf(changedInput(path, options(before))));
+    assert.deepEqual(same.change, { all: false, virtualServices: new Set() }, JSON.stringify(before));
+    const { change } = publish(previous, stateOf(changedInput(path, options(after))));
+    assert.equal(change.all ? 0 : change.virtualServices.has('udp 192.0.2.11:53'), true, JSON.stringify(after));
+  }
+});
+
 test('added and removed virtual services are named', () => {
   const entry: Json = { namespace: 'shop', service: 'api', portName: 'http' };
   const { change } = publish(first(), stateOf(changedInput(['config', '192.0.2.10'], { '81': entry })));

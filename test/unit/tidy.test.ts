@@ -39,7 +39,7 @@ test('unknown keys are errors that name the nearest right one', () => {
     report.list('error').map(({ path, message }) => `${path}: ${message}`),
     [
       'protName: unknown key, did you mean "portName"?',
-      'zzz: unknown key; known here: namespace, service, portName, tcpEnabled, udpEnabled, ipvsOptions',
+      'zzz: unknown key; known here: namespace, service, portName, tcpEnabled, udpEnabled, sctpEnabled, ipvsOptions',
       'ipvsOptions.schedular: unknown key, did you mean "scheduler"?',
     ],
   );
@@ -47,13 +47,20 @@ test('unknown keys are errors that name the nearest right one', () => {
 
 test('keys without effect are dropped with one warning each, however often they are written', () => {
   const report = new Report();
-  const unused = Object.fromEntries([...unusedKeys].map((key) => [key, true]));
+  const unused = Object.fromEntries([...unusedKeys.keys()].map((key) => [key, true]));
   for (let index = 0; index < 5; index++)
     assert.deepEqual(tidy({ service: 'a', ...unused }, entryShape, [index], report), { service: 'a' });
   assert.equal(unusedKeys.size, 6);
   assert.deepEqual(
     report.list('warning').map(({ message }) => message),
-    [...unusedKeys].map((key) => `"${key}" has no effect (5 times; the first is here)`),
+    [
+      '"ipv4Enabled" has no effect',
+      '"ipv6Enabled" has no effect',
+      '"proxyProtocolEnabled" has no effect',
+      '"persistenceEnabled" has no effect; ipvsOptions.persistenceSeconds has',
+      '"persistenceTimeout" has no effect; ipvsOptions.persistenceSeconds has',
+      '"persistenceNetmask" has no effect; ipvsOptions.persistencePrefix has',
+    ].map((message) => `${message} (5 times; the first is here)`),
   );
 });
 

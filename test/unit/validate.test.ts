@@ -102,7 +102,7 @@ test('--schema prints the JSON Schema, --help the options', () => {
 });
 
 test('coercions are errors unless lenient, spelling is a warning always', () => {
-  const misread = read(withScheduler('sed'));
+  const misread = read(withScheduler('xyz'));
   assert.equal(validationReport('f', misread, false).valid, false);
   assert.equal(validationReport('f', misread, true).valid, true);
   const misspelt = validationReport('f', read(withScheduler(' RR ')), false);
