@@ -35,9 +35,9 @@ function objectShape(schema: typeof clusterConfigSchema | typeof clusterFileSche
 const topShapes = { cluster: objectShape(clusterFileSchema), config: objectShape(clusterConfigSchema) };
 const mtuCheck = new Check(mtuSchema);
 
-/** RFC 791 section 3.2 and RFC 8200 section 5: the least MTU of a link for each family; 65535 is the most IPv4 can say. */
-const leastMtu = { 4: 68, 6: 1280 } as const;
-const mostMtu = 65535;
+/** From Ethernet to the usual jumbo frames. What a tunnel leaves of less is worked out by the agent and not configured. */
+const leastMtu = 1500;
+const mostMtu = 9000;
 
 /** Entries of a map, an absent one as empty. */
 function entriesOf(value: unknown, path: Path, report: Report): [string, unknown][] {
@@ -73,11 +73,15 @@ function* checkMtu(
     const address = usableAddress(vip, path, report);
     const bytes = mtuCheck.run(item, path, report);
     if (address === undefined || bytes === undefined) continue;
-    const number = Number(bytes);
+    const number = /^\d{1,9}$/.test(String(bytes)) ? Number(bytes) : NaN;
     if (address.includes(':') !== (family === 6))
       report.error(path, `${address} belongs into ${family === 4 ? 'mtuConfig6' : 'mtuConfig'}`);
-    else if (number < leastMtu[family] || number > mostMtu)
-      report.error(path, `an MTU is ${leastMtu[family]} to ${mostMtu}, not ${number}`);
+    else if (!(number >= leastMtu && number <= mostMtu))
+      report.add(
+        'coercion',
+        path,
+        `an MTU is ${leastMtu} to ${mostMtu}, not ${typeof bytes === 'string' ? quote(bytes) : bytes}; it is not applied`,
+      );
     else if (!gathered.addresses.has(address)) report.add('warning', path, `${address} is not a VIP of the configuration`);
     else if (mtu.has(address)) report.error(path, `the MTU of ${address} is written twice`);
     else mtu.set(address, number);

@@ -197,10 +197,8 @@ const vipMap = (family: string): z.ZodOptional<z.ZodRecord<z.ZodString, typeof p
     .optional()
     .meta({ description: `${family} virtual services: VIP, then port, then what is behind it.` });
 
-/** MTU of a VIP: upstream writes numbers as texts, people write numbers. */
-export const mtuSchema = z.union([z.string().regex(/^[1-9][0-9]{1,4}$/, { error: 'an MTU is a number' }), z.int()], {
-  error: 'an MTU is a number',
-});
+/** MTU of a VIP: upstream writes numbers as texts, people write numbers. A value out of range is left out, not refused. */
+export const mtuSchema = z.union([z.string(), z.int()], { error: 'an MTU is a number' });
 
 export const clusterConfigSchema = z.strictObject({
   config: vipMap('IPv4'),
@@ -210,8 +208,8 @@ export const clusterConfigSchema = z.strictObject({
     .optional()
     .meta({ description: 'VIPs that get the default listener, where one is configured.', default: [] }),
   labels: labels.optional().meta({ description: 'A node must carry all of these to be a backend.', default: {} }),
-  mtuConfig: z.record(z.string(), mtuSchema).optional().meta({ description: 'IPv4 VIP to MTU, in bytes.', default: {} }),
-  mtuConfig6: z.record(z.string(), mtuSchema).optional().meta({ description: 'IPv6 VIP to MTU, in bytes.', default: {} }),
+  mtuConfig: z.record(z.string(), mtuSchema).optional().meta({ description: 'IPv4 VIP to MTU, 1500 to 9000 bytes.', default: {} }),
+  mtuConfig6: z.record(z.string(), mtuSchema).optional().meta({ description: 'IPv6 VIP to MTU, 1500 to 9000 bytes.', default: {} }),
   ipv6: z
     .record(z.string(), address('IPv6 VIP.'))
     .optional()

@@ -99,7 +99,7 @@ test('nodes, labels, VIPs and MTU change everything', () => {
     [['nodes', 0, 'addresses'], ['10.20.0.99']],
     [['labels'], { pool: 'lb' }],
     [['config', '192.0.2.99'], {}],
-    [['mtuConfig'], { '192.0.2.10': '1400' }],
+    [['mtuConfig'], { '192.0.2.10': '1600' }],
   ] as const) {
     assert.deepEqual(publish(first(), stateOf(changedInput(path, value as unknown as Json))).change, { all: true }, path.join('.'));
   }
