@@ -2,7 +2,7 @@
  * `make bench`: runs every bench, prints one table with our figure beside the peer's and the goal, and writes
  * build/bench.json and build/bench.txt. A missed goal is printed as missed and does not fail the run; a bench
  * that cannot run does.
- *   run.ts [--parts=diff,nftables,iptables,reconcile,ingest,kubernetes,vm,demo]
+ *   run.ts [--parts=diff,nftables,iptables,connections,writers,reconcile,ingest,kubernetes,vm,demo]
  * Each part is a process of its own, so that no bench inherits another's heap. IPVS is measured on a kernel that
  * has it (test/vm/run), both sides in the same run.
  */
@@ -22,6 +22,8 @@ const local: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   diff: async () => (await import('./diff.ts')).runDiffBench(),
   nftables: async () => (await import('./nftables.ts')).runNftablesBench(),
   iptables: async () => (await import('./iptables.ts')).runIptablesBench(),
+  connections: async () => (await import('./connections.ts')).runConnectionsBench(),
+  writers: async () => (await import('./writers.ts')).runWritersBench(),
   reconcile: async () => (await import('./reconcile.ts')).runReconcileBench(),
   ingest: async () => (await import('./kubernetes-ingest.ts')).runIngestBench(),
   kubernetes: async () => (await import('./kubernetes.ts')).runKubernetesBench(),
@@ -89,7 +91,7 @@ function table(rows: readonly BenchRow[]): string {
 }
 
 const { values } = parseArgs({
-  options: { parts: { type: 'string', default: 'diff,nftables,iptables,reconcile,ingest,kubernetes,vm,demo' }, only: { type: 'string' } },
+  options: { parts: { type: 'string', default: Object.keys(local).concat('vm', 'demo').join() }, only: { type: 'string' } },
 });
 mkdirSync(build, { recursive: true });
 

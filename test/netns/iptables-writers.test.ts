@@ -7,6 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { Iptables } from '../../src/native/iptables.ts';
 import { Netns } from '../../src/native/netns.ts';
 import { unsupported } from './iptables-available.ts';
+import { contend, missing } from './iptables-contention.ts';
 import { answer, chainOf, ended, natService, programOf, saved, start } from './iptables-support.ts';
 import { inside } from './nftables-support.ts';
 import { until } from './tools.ts';
@@ -19,38 +20,16 @@ const COMMITS = Number(process.env['RAVEL_IPTABLES_COMMITS'] ?? 1000);
 
 const service = () => [natService('192.0.2.10', 80, 'shop/api:http', ['10.50.1.2'])];
 
-/** A shell that appends `count` different rules to a chain of its own, one iptables-legacy each. */
-function foreignWriter(netns: Netns, chain: string, count: number): Promise<string> {
-  const script = `
-    iptables-legacy -w -t nat -N ${chain} && iptables-legacy -w -t nat -A PREROUTING -p 99 -j ${chain} || exit 1
-    i=0
-    while [ $i -lt ${count} ]; do
-      iptables-legacy -w -t nat -A ${chain} -d 10.$((i / 65536)).$((i / 256 % 256)).$((i % 256))/32 -j RETURN || exit 1
-      i=$((i + 1))
-    done`;
-  const child = spawn('nsenter', [`--net=${netns.path}`, 'sh', '-c', script], { stdio: ['ignore', 'pipe', 'pipe'] });
-  return ended(child).then(({ status, stderr }) => (status === 0 ? '' : `status ${String(status)}: ${stderr}`));
-}
-
 test(`8 writers, ${COMMITS} commits: no rule is lost`, { ...options, timeout: 15 * 60_000 }, async () => {
   await using netns = await Netns.create();
-  const each = Math.ceil(COMMITS / 8);
-  const prefixes = ['RAVA', 'RAVB', 'RAVC', 'RAVD'];
-  const chains = ['OTHER-A', 'OTHER-B', 'RAVAIN', 'RAVEL'];
-  const [theirs, ours] = await Promise.all([
-    Promise.all(chains.map((chain) => foreignWriter(netns, chain, each))),
-    Promise.all(prefixes.map((prefix) => answer(start(netns, 'many', [prefix, String(each)])))),
-  ]);
-  assert.deepEqual(theirs, ['', '', '', '']);
-  for (const outcome of ours) assert.equal((outcome as { changed: number }).changed, each);
-  const table = saved(netns);
-  for (const chain of chains) {
-    const wanted = Array.from({ length: each }, (_, i) => `-d 10.${i >> 16}.${(i >> 8) & 255}.${i & 255}/32 -j RETURN`);
-    assert.deepEqual(chainOf(table, chain), wanted, chain);
-  }
-  const jumps = chainOf(table, 'PREROUTING');
-  assert.deepEqual(jumps.toSorted(), [...chains.map((chain) => `-p 99 -j ${chain}`), ...prefixes.map((prefix) => `-j ${prefix}`)].sort());
-  for (const prefix of prefixes) assert.equal(chainOf(table, prefix).length, 2 * (1 + (each % 5)), prefix);
+  const { commits, lost, problems } = await contend(netns, COMMITS);
+  assert.deepEqual(lost, []);
+  assert.deepEqual(problems, []);
+  assert.ok(commits >= COMMITS);
+  // That a rule which is gone would be missed.
+  inside(netns, ['iptables-legacy', '-w', '-t', 'nat', '-D', 'OTHER-A', '1']);
+  const wanted = ['-d 10.0.0.0/32 -j RETURN', '-d 10.0.0.1/32 -j RETURN'];
+  assert.deepEqual(missing(wanted, chainOf(saved(netns), 'OTHER-A')), wanted.slice(0, 1));
 });
 
 test('counters of others miss no packet that comes while we commit', { ...options, timeout: 120_000 }, async () => {
