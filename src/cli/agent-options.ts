@@ -2,12 +2,14 @@ import type { AgentOptions, DefaultListener, Mode, SourceOptions } from '../mode
 import type { FlagName, FlagValues } from './flags.ts';
 import { UsageError } from './resolve.ts';
 
+export type ModeFlag = NonNullable<FlagValues['mode']>;
+
 /** What `plan`, `cleanup` and a run need of the flags; complains about everything that is missing at once. */
-export function agentOptions(values: FlagValues, mode: Mode | undefined = values.mode): AgentOptions {
+export function agentOptions(values: FlagValues, mode: ModeFlag | undefined = values.mode): AgentOptions {
   const interfaceName = values['compute-iface'];
   const source = sourceOptions(values);
   const missing: string[] = [];
-  if (mode === undefined) missing.push('--mode=director|realserver: what is this machine?');
+  if (mode === undefined) missing.push('--mode=director|realserver|director,realserver: what is this machine?');
   if (source === undefined) missing.push('--config-name=NAME or --source-file=FILE: where is the cluster described?');
   if (interfaceName === undefined) missing.push('--compute-iface=NAME: which interface faces the segment?');
   if (mode === undefined || source === undefined || interfaceName === undefined)
@@ -16,7 +18,40 @@ export function agentOptions(values: FlagValues, mode: Mode | undefined = values
     // arp_ignore=1 silences a host for the addresses of its other interfaces only.
     throw new UsageError('--vip-interface: must not be --compute-iface on a realserver: it would answer ARP for the VIPs');
   }
-  return { ...commonOptions(values), mode, source, interface: interfaceName };
+  return { ...commonOptions(values), ...modeOptions(values, mode), source, interface: interfaceName };
+}
+
+/** What modes an agent has, as `check` and the Kubernetes API see it. */
+export function modesOf(mode: ModeFlag): readonly Mode[] {
+  return mode === 'director,realserver' ? ['director', 'realserver'] : [mode];
+}
+
+/** Who translates to pods, where the flags do not contradict each other. Throws {@link UsageError}. */
+export function modeOptions(values: FlagValues, mode: ModeFlag): Pick<AgentOptions, 'mode' | 'combined' | 'colocation' | 'natBackend'> {
+  const asked = values['nat-backend'] ?? 'auto';
+  const colocation = values['ipvs-colocation-mode'];
+  if (values['inside-access'] === 'cluster' && asked === 'iptables') {
+    throw new UsageError(
+      '--inside-access=cluster: iptables reaches pods of this node only; use --nat-backend=nftables or leave the flag out',
+    );
+  }
+  if (mode === 'realserver') return { mode, colocation: 'disabled', natBackend: asked };
+  const combined = mode === 'director,realserver';
+  if (combined && colocation === 'disabled') {
+    throw new UsageError(
+      '--ipvs-colocation-mode=disabled: --mode=director,realserver serves its own pods, which this forbids; leave one out',
+    );
+  }
+  const rest = { mode: 'director', ...(combined ? { combined } : {}) } as const;
+  if (colocation === undefined || colocation === 'disabled')
+    return { ...rest, colocation: combined ? asked : 'disabled', natBackend: asked };
+  const backend = colocation === 'nft' ? 'nftables' : colocation;
+  if (asked !== 'auto' && asked !== backend) {
+    throw new UsageError(
+      `--ipvs-colocation-mode=${colocation} and --nat-backend=${asked}: the rules of one machine are in one backend; leave one flag out`,
+    );
+  }
+  return { ...rest, colocation: backend, natBackend: backend };
 }
 
 /** For one look at the machine: nobody would be there when a wait for other machines ends. */
@@ -53,10 +88,15 @@ const onlyKubernetes = ['config-namespace', 'config-key', 'kubeconfig', 'agent-n
 
 /** Flags that were given and do nothing beside those that choose the source, a sentence each. */
 export function idleFlags(values: FlagValues): string[] {
-  if (values['source-file'] === undefined) return [];
+  const idle: string[] = [];
+  const colocation = values['ipvs-colocation-mode'];
+  if (values.mode === 'realserver' && colocation !== undefined && colocation !== 'disabled')
+    idle.push('--ipvs-colocation-mode has no effect: it is for a director, and this is a realserver');
+  if (values['source-file'] === undefined) return idle;
   return onlyKubernetes
     .filter((name) => values[name] !== undefined)
-    .map((name) => `--${name} has no effect: the cluster comes from --source-file`);
+    .map((name) => `--${name} has no effect: the cluster comes from --source-file`)
+    .concat(idle);
 }
 
 function defaultListener(values: FlagValues): DefaultListener | undefined {
@@ -66,7 +106,9 @@ function defaultListener(values: FlagValues): DefaultListener | undefined {
 }
 
 /** The rest, which has defaults. */
-export function commonOptions(values: FlagValues): Omit<AgentOptions, 'mode' | 'source' | 'interface'> {
+export function commonOptions(
+  values: FlagValues,
+): Omit<AgentOptions, 'mode' | 'combined' | 'colocation' | 'natBackend' | 'source' | 'interface'> {
   const exceptSource = values['pod-cidr-masq'];
   return {
     nodeName: values.nodename ?? '',
@@ -89,8 +131,13 @@ export function commonOptions(values: FlagValues): Omit<AgentOptions, 'mode' | '
     },
     weightOverride: values['ipvs-weight-override'] ?? false,
     ignoreCordon: values['ipvs-ignore-node-cordon'] ?? false,
-    ...({ colocation: 'disabled', natBackend: 'nftables', iptablesChain: 'RAVEL', natCounters: true, insideAccess: 'local' } as const),
-    ...({ coordinatorPorts: [], failoverProbes: 1, thresholdDivisor: 'weight', ipvsSysctlDefaults: false } as const),
+    iptablesChain: values['iptables-chain'] ?? '',
+    natCounters: values['nat-counters'] ?? true,
+    insideAccess: values['inside-access'] ?? (values['nat-backend'] === 'iptables' ? 'local' : 'cluster'),
+    coordinatorPorts: values['coordinator-port'] ?? [],
+    failoverProbes: values['failover-timeout'] ?? 1,
+    thresholdDivisor: values['ipvs-threshold-divisor'] ?? 'weight',
+    ipvsSysctlDefaults: values['ipvs-sysctl-defaults'] ?? true,
     masquerade: { enabled: values['iptables-masq'] ?? false, ...(exceptSource === undefined ? {} : { exceptSource }) },
     ipvsSysctls: values['ipvs-sysctl'] ?? new Map(),
   };

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Mode } from '../modes/options.ts';
-import { commonOptions, sourceFlags, sourceOptions } from './agent-options.ts';
+import { commonOptions, modesOf, sourceFlags, sourceOptions } from './agent-options.ts';
 import { systemClock } from '../reconcile/clock.ts';
 import type { Log } from '../observe/log.ts';
 import { openOrigin, type Origin } from '../modes/origin.ts';
@@ -53,7 +53,7 @@ async function sourceFindings(flags: FlagValues, modes: readonly Mode[], log: ()
 async function run({ flags, json, output, kernel, root, log }: CommandContext): Promise<0 | 1> {
   const { vipInterface, stateDirectory } = commonOptions(flags);
   const interfaceName = flags['compute-iface'];
-  const modes: readonly Mode[] = flags.mode === undefined ? ['director', 'realserver'] : [flags.mode];
+  const modes: readonly Mode[] = modesOf(flags.mode ?? 'director,realserver');
   const { vips, findings: finding } = await sourceFindings(flags, modes, log);
   const sysctlDirectory = flags['sysctl-dir'] ?? '/proc/sys';
   const subject: CheckInput = { kernel: kernel(), root, interfaceName, vipInterface, stateDirectory, sysctlDirectory, vips };

@@ -16,7 +16,10 @@ export interface Flag<Schema extends z.ZodType = z.ZodType> {
 const flag = <Schema extends z.ZodType>(definition: Flag<Schema>): Flag<Schema> => definition;
 
 export const flags = {
-  mode: flag({ kind: 'text', schema: values.choice(['director', 'realserver']), about: 'what this machine does: director or realserver' }),
+  mode: flag({
+    ...{ kind: 'text', schema: values.mode },
+    about: 'what this machine does: director, realserver, or director,realserver: a director that serves its own pods as well',
+  }),
   'source-file': flag({ kind: 'text', schema: values.nonEmpty, about: 'cluster file, YAML or JSON; watched while the agent runs' }),
   'config-name': flag({
     ...{ kind: 'text', schema: values.objectName },
@@ -127,6 +130,45 @@ export const flags = {
     ...{ kind: 'list', schema: values.settings, default: new Map<string, string>(), defaultText: 'none' },
     about: 'director: name=value below /proc/sys/net/ipv4/vs; put back by cleanup',
   }),
+  'ipvs-sysctl-defaults': flag({
+    ...{ kind: 'switch', schema: values.boolean, default: true },
+    about:
+      'director: write the values below /proc/sys/net/ipv4/vs that docs/dataplane.md lists; false: only those that are needed or asked for',
+  }),
+  'ipvs-threshold-divisor': flag({
+    ...{ kind: 'text', schema: values.choice(['weight', 'nodes']), default: 'weight' },
+    about: 'director: divide connection limits among destinations by weight, or by the number of all nodes',
+  }),
+  'ipvs-colocation-mode': flag({
+    ...{ kind: 'text', schema: values.choice(['disabled', 'nft', 'iptables']), defaultText: 'disabled' },
+    about: 'director: serve the pods of this machine by rules of nftables or iptables, with their fair share of the connections',
+  }),
+  'nat-backend': flag({
+    ...{ kind: 'text', schema: values.choice(['auto', 'nftables', 'iptables']), default: 'auto' },
+    about: 'what translates to pods: nftables, legacy iptables, or auto: nftables where the kernel has it',
+  }),
+  'iptables-chain': flag({
+    ...{ kind: 'text', schema: values.chainPrefix, default: 'RAVEL' },
+    about: 'with iptables: first chain, and with a hyphen after it the prefix of all others; at most 7 characters',
+  }),
+  'nat-counters': flag({
+    ...{ kind: 'switch', schema: values.boolean, default: true },
+    about: 'with nftables: each virtual service counts its connections',
+  }),
+  'inside-access': flag({
+    ...{ kind: 'text', schema: values.choice(['cluster', 'local']), defaultText: 'cluster' },
+    about:
+      'realserver, with nftables: clients on a node without a pod of a virtual service reach pods elsewhere (cluster), or are refused (local)',
+  }),
+  'coordinator-port': flag({
+    ...{ kind: 'list', schema: values.ports, default: [44_444], defaultText: '44444' },
+    about:
+      'TCP ports of 127.0.0.1 on which a director shows that it is there; a realserver on the same machine asks the first, and stays idle while one is. 0: none',
+  }),
+  'failover-timeout': flag({
+    ...{ kind: 'text', schema: values.integer(1, 120), default: 1 },
+    about: 'realserver: start after so many failed looks for a director on this machine, one a second (1 to 120)',
+  }),
   'iptables-masq': flag({
     ...{ kind: 'switch', schema: values.boolean, default: false },
     about: "realserver: replace the client's address by the node's on the way to a pod",
@@ -172,16 +214,12 @@ export type FlagValues = { readonly [Name in FlagName]?: z.output<(typeof flags)
 export const deadFlags: Readonly<Record<string, string>> = {
   'compute-iface-local': 'VIPs are on a device of their own',
   gateway: 'announcements are gratuitous and ask nobody',
-  'primary-ip': 'a director is a backend when it runs pods',
+  'primary-ip': 'addresses of this machine are read from its interfaces',
   'lo-announce': 'no setting of lo is needed',
   'lo-ignore': 'no setting of lo is needed',
   'primary-announce': 'a realserver sets arp_announce as it must be',
   'primary-ignore': 'a realserver sets arp_ignore as it must be',
-  'iptables-chain': 'the rules are in a table of their own',
-  'failover-timeout': 'a realserver does not wait for a director',
-  'coordinator-port': 'a realserver does not wait for a director',
   'forced-reconfigure': 'everything is compared every --audit-interval',
-  'ipvs-colocation-mode': 'not needed',
   'cleanup-master': 'use the command cleanup',
   'bgp-bin': 'there is no mode bgp',
   'bgp-communities': 'there is no mode bgp',

@@ -1,8 +1,7 @@
 import { InputRefusedError, openOrigin } from '../modes/origin.ts';
-import type { Mode } from '../modes/options.ts';
 import { Agent } from '../modes/run.ts';
 import { systemClock } from '../reconcile/clock.ts';
-import { agentOptions, idleFlags, withoutWaits } from './agent-options.ts';
+import { agentOptions, idleFlags, withoutWaits, type ModeFlag } from './agent-options.ts';
 import type { Command, CommandContext, ExitCode } from './command.ts';
 import { flags, type FlagName } from './flags.ts';
 import { openJournal } from './journal.ts';
@@ -35,7 +34,7 @@ async function runOn(agent: Agent): Promise<ExitCode> {
   }
 }
 
-async function run(context: CommandContext, mode: Mode | undefined): Promise<ExitCode> {
+async function run(context: CommandContext, mode: ModeFlag | undefined): Promise<ExitCode> {
   const once = context.argv['once'] === true;
   const asked = agentOptions(context.flags, mode);
   const options = once ? withoutWaits(asked) : asked;

@@ -8,7 +8,7 @@ import type { Mode } from '../modes/options.ts';
 import type { AgentDocument } from '../observe/agent-document.ts';
 import { UnsupportedError } from '../native/errors.ts';
 import { askAgent } from '../observe/status-server.ts';
-import { commonOptions } from './agent-options.ts';
+import { commonOptions, modesOf } from './agent-options.ts';
 import { natServices } from './nat-status.ts';
 import { ipvsServices, statusDocument, type ProgrammedService, type StatusDocument } from './status-document.ts';
 import type { Command, CommandContext } from './command.ts';
@@ -69,7 +69,11 @@ async function collect({ flags, argv, kernel, output }: CommandContext): Promise
     if (answer !== undefined) answers.set(mode, answer);
   }
   const opened = kernel();
-  const mode = await chooseMode(flags.mode, answers, async () => !(await new NatDriver(opened.nftables).removal()).empty);
+  const mode = await chooseMode(
+    flags.mode === undefined ? undefined : modesOf(flags.mode)[0],
+    answers,
+    async () => !(await new NatDriver(opened.nftables).removal()).empty,
+  );
   const answer = answers.get(mode);
   const { placed } = await new AddressDriver(opened.links, answer?.vipInterface ?? vipInterface).observe();
   const vips = new Set([...placed, ...(answer?.vips.map(({ address }) => address) ?? [])]);

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { parsePrefix } from '../model/address.ts';
 import { parseDuration } from '../model/duration.ts';
+import { checkChainPrefix } from '../native/iptables-program.ts';
 
 /** Text or number, as all three places may give it; text is what the rest of the chain gets. */
 const text = z.union([z.string(), z.number().transform(String)], { error: 'must be one value' });
@@ -61,6 +62,43 @@ export const settings = z
     }
     return pairs;
   });
+
+/** Ports, several times or separated by commas; 0 or nothing: none. */
+export const ports = z
+  .union([text.transform((value) => [value]), z.array(text)], { error: 'must be a port' })
+  .transform((items, context) => {
+    const words = items.flatMap((item) => item.split(',').map((word) => word.trim())).filter((word) => word !== '');
+    for (const word of words) {
+      if (!/^\d{1,5}$/.test(word) || Number(word) > 65_535)
+        context.addIssue({ code: 'custom', message: `${JSON.stringify(word)} is not a port (1 to 65535, or 0 for none)` });
+    }
+    const numbers = [...new Set(words.map(Number))];
+    if (numbers.length > 1 && numbers.includes(0)) context.addIssue({ code: 'custom', message: '0 means none and stands alone' });
+    return numbers.filter((port) => port !== 0);
+  });
+
+/** What `-SVC-` and a hash take of the 28 characters that the kernel allows (docs/iptables.md). */
+const longestChainPrefix = 28 - 21;
+
+export const chainPrefix = text.transform((value, context) => {
+  try {
+    checkChainPrefix(value);
+    if (value.length <= longestChainPrefix) return value;
+    context.addIssue({ code: 'custom', message: `has at most ${longestChainPrefix} characters` });
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message.replace(/^chainPrefix: /, '').replace(/, got .*$/, '') });
+  }
+  return z.NEVER;
+});
+
+/** One mode, or both in either order. */
+export const mode = text.transform((value, context) => {
+  const words = [...new Set(value.split(',').map((word) => word.trim()))].sort();
+  const right = (['director', 'realserver', 'director,realserver'] as const).find((one) => one === words.join(','));
+  if (right !== undefined) return right;
+  context.addIssue({ code: 'custom', message: 'must be director, realserver or director,realserver' });
+  return z.NEVER;
+});
 
 /** `namespace/service:portName` */
 export const listenerTarget = text.transform((value, context) => {

@@ -31,9 +31,11 @@ export interface DefaultListener {
 
 export interface AgentOptions {
   readonly mode: Mode;
+  /** A director that was started as `director,realserver`: it also tells the cluster what it has programmed. Absent: false. */
+  readonly combined?: boolean;
   /**
    * A director that runs pods itself: their share of the connections is translated here, by this backend, and IPVS
-   * forwards the rest. `director,realserver` is a director with this. `disabled`: its own pods get nothing.
+   * forwards the rest. A {@link combined} director always has this. `disabled`: its own pods get nothing.
    */
   readonly colocation: 'disabled' | NatBackendChoice;
   /** On a realserver, and on a director for what colocation and masquerading need. */

@@ -3,9 +3,10 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { agentOptions, commonOptions, idleFlags } from '../../src/cli/agent-options.ts';
+import { agentOptions, commonOptions, idleFlags, modesOf, modeOptions } from '../../src/cli/agent-options.ts';
 import { deadFlags, environmentName, flags } from '../../src/cli/flags.ts';
 import { resolveFlags, UsageError } from '../../src/cli/resolve.ts';
+import type { AgentOptions } from '../../src/modes/options.ts';
 import { parseDuration } from '../../src/model/duration.ts';
 import { version } from '../../src/cli/version-number.ts';
 
@@ -42,6 +43,8 @@ test('every flag can come from all three places', async () => {
     ...{ 'removal-guard-count': '3', 'audit-interval': '5s', 'arp-refresh': '5s', 'source-file': '/x', 'state-dir': '/x', nodename: 'n7' },
     ...{ 'config-name': 'ravel', 'config-namespace': 'lb', 'config-key': 'green', kubeconfig: '/k', 'agent-namespace': 'lb' },
     ...{ 'sysctl-dir': '/x', 'compute-iface': 'eth7', 'vip-interface': 'vip7', 'handover-delay': '3s' },
+    ...{ 'ipvs-threshold-divisor': 'nodes', 'ipvs-colocation-mode': 'nft', 'nat-backend': 'iptables', 'iptables-chain': 'LB' },
+    ...{ 'inside-access': 'local', 'coordinator-port': '10111', 'failover-timeout': '60' },
     ...{ 'drain-timeout': '30s', 'readiness-timeout': '4s', 'ipvs-idle-destinations': 'keep' },
   };
   for (const [name, flag] of Object.entries(flags)) {
@@ -96,13 +99,10 @@ test('an unknown key of the file is an error that names the nearest flag', async
 });
 
 test('dead flags are accepted with one warning each, wherever they come from', async () => {
-  const { warnings } = await resolveFlags(
-    { 'coordinator-port': '44444', config: file('bgp-bin: /bin/gobgp\n') },
-    { RAVEL_STATS_PORT: '1' },
-  );
+  const { warnings } = await resolveFlags({ gateway: '10.0.0.1', config: file('bgp-bin: /bin/gobgp\n') }, { RAVEL_STATS_PORT: '1' });
   assert.deepEqual(
     warnings.map((line) => line.split(' ')[0]),
-    ['--coordinator-port', 'bgp-bin', 'RAVEL_STATS_PORT'],
+    ['--gateway', 'bgp-bin', 'RAVEL_STATS_PORT'],
   );
   assert.ok(Object.keys(deadFlags).every((name) => !(name in flags)));
 });
@@ -115,6 +115,81 @@ test('a run complains about all that is missing at once, and about a VIP device 
   assert.throws(() => agentOptions(realserver.values), /must not be --compute-iface/);
   const director = await resolveFlags({ ...both, mode: 'director' }, {});
   assert.equal(agentOptions(director.values).vipInterface, 'eth0');
+});
+
+test('both modes in either order are a director that serves its own pods', async () => {
+  const options = async (flags: Record<string, string>): Promise<unknown> => {
+    const { values } = await resolveFlags(flags, {});
+    return modeOptions(values, values.mode ?? assert.fail());
+  };
+  const plain = { colocation: 'disabled', natBackend: 'auto' };
+  assert.deepEqual(await options({ mode: 'director' }), { mode: 'director', ...plain });
+  assert.deepEqual(await options({ mode: 'realserver' }), { mode: 'realserver', ...plain });
+  assert.deepEqual(await options({ mode: 'director', 'ipvs-colocation-mode': 'disabled' }), { mode: 'director', ...plain });
+  for (const mode of ['director,realserver', 'realserver,director', ' realserver , director ']) {
+    assert.deepEqual(await options({ mode }), { mode: 'director', combined: true, colocation: 'auto', natBackend: 'auto' }, mode);
+  }
+  const combined = { mode: 'director', combined: true } as const;
+  const mode = 'director,realserver';
+  assert.deepEqual(await options({ mode, 'nat-backend': 'iptables' }), { ...combined, colocation: 'iptables', natBackend: 'iptables' });
+  assert.deepEqual(await options({ mode, 'ipvs-colocation-mode': 'nft' }), { ...combined, colocation: 'nftables', natBackend: 'nftables' });
+  assert.deepEqual(await options({ mode: 'director', 'ipvs-colocation-mode': 'iptables' }), {
+    ...{ mode: 'director', colocation: 'iptables', natBackend: 'iptables' },
+  });
+  assert.deepEqual(await options({ mode: 'director', 'ipvs-colocation-mode': 'nft', 'nat-backend': 'nftables' }), {
+    ...{ mode: 'director', colocation: 'nftables', natBackend: 'nftables' },
+  });
+  assert.deepEqual(modesOf('director,realserver'), ['director', 'realserver']);
+  assert.deepEqual(modesOf('realserver'), ['realserver']);
+  for (const mode of ['', 'both', 'director;realserver', 'director,', 'director,bgp'])
+    await refused(resolveFlags({ mode }, {}), /^--mode: must be director, realserver or director,realserver/);
+});
+
+test('flags that contradict each other are refused with a sentence; one that only has no effect is named', async () => {
+  const run = async (flags: Record<string, string>): Promise<unknown> => {
+    const { values } = await resolveFlags({ mode: 'director', 'source-file': 'x', 'compute-iface': 'eth0', ...flags }, {});
+    return agentOptions(values);
+  };
+  await refused(run({ mode: 'director,realserver', 'ipvs-colocation-mode': 'disabled' }), /serves its own pods, which this forbids/);
+  await refused(run({ 'ipvs-colocation-mode': 'nft', 'nat-backend': 'iptables' }), /are in one backend; leave one flag out/);
+  await refused(run({ 'ipvs-colocation-mode': 'iptables', 'nat-backend': 'nftables' }), /are in one backend/);
+  await refused(
+    run({ mode: 'realserver', 'nat-backend': 'iptables', 'inside-access': 'cluster' }),
+    /--inside-access=cluster: iptables reaches/,
+  );
+  assert.equal(((await run({ mode: 'realserver', 'nat-backend': 'iptables' })) as AgentOptions).insideAccess, 'local');
+  assert.equal(((await run({ mode: 'realserver' })) as AgentOptions).insideAccess, 'cluster');
+  const { values } = await resolveFlags({ mode: 'realserver', 'ipvs-colocation-mode': 'iptables' }, {});
+  assert.deepEqual(idleFlags(values), ['--ipvs-colocation-mode has no effect: it is for a director, and this is a realserver']);
+  assert.deepEqual(idleFlags((await resolveFlags({ mode: 'director', 'ipvs-colocation-mode': 'iptables' }, {})).values), []);
+});
+
+test('ports of coordination are a list; 0 or nothing is none, and what is no port is refused', async () => {
+  const ports = async (text: string | string[]): Promise<unknown> =>
+    (await resolveFlags({ 'coordinator-port': text }, {})).values['coordinator-port'];
+  assert.deepEqual((await resolveFlags({}, {})).values['coordinator-port'], [44_444]);
+  assert.deepEqual(await ports('10111'), [10_111]);
+  assert.deepEqual(await ports('10111, 10112'), [10_111, 10_112]);
+  assert.deepEqual(await ports(['10111', '10112', '10111']), [10_111, 10_112]);
+  assert.deepEqual(await ports('0'), []);
+  assert.deepEqual(await ports(''), []);
+  assert.deepEqual((await resolveFlags({ config: file('coordinator-port: [7, 8]\n') }, {})).values['coordinator-port'], [7, 8]);
+  await refused(ports('44444,abc'), /--coordinator-port: "abc" is not a port/);
+  await refused(ports('65536'), /is not a port/);
+  await refused(ports('-1'), /is not a port/);
+  await refused(ports('0,44444'), /0 means none and stands alone/);
+  await refused(resolveFlags({ 'failover-timeout': '0' }, {}), /--failover-timeout: must be a whole number from 1 to 120/);
+  await refused(resolveFlags({ 'failover-timeout': '121' }, {}), /from 1 to 120/);
+});
+
+test('a prefix of chains is ours alone and short enough for the kernel', async () => {
+  for (const good of ['RAVEL', 'LB', 'lb_1', 'ABCDEFG'])
+    assert.equal((await resolveFlags({ 'iptables-chain': good }, {})).values['iptables-chain'], good);
+  await refused(resolveFlags({ 'iptables-chain': 'ABCDEFGH' }, {}), /^--iptables-chain: has at most 7 characters/);
+  await refused(resolveFlags({ 'iptables-chain': '' }, {}), /expected a letter, then letters, digits or _/);
+  await refused(resolveFlags({ 'iptables-chain': 'A-B' }, {}), /expected a letter/);
+  for (const bad of ['KUBE', 'cali', 'DOCKER', 'DNAT', 'INPUT'])
+    await refused(resolveFlags({ 'iptables-chain': bad }, {}), /is the name of a chain, a target or a program that is not ours/);
 });
 
 const chosen = async (flags: Record<string, string>): Promise<unknown> => {
