@@ -8,15 +8,17 @@ import { waitFor } from './wait.ts';
 
 const bundle = path.resolve('dist/ravel-agent.js');
 
+export type LabMode = 'director' | 'realserver' | 'director,realserver';
+
 export class LabAgent {
   readonly namespace: Namespace;
-  readonly mode: 'director' | 'realserver';
+  readonly mode: LabMode;
   readonly #options: readonly string[];
   #process: LabProcess | undefined;
 
   constructor(
     namespace: Namespace,
-    mode: 'director' | 'realserver',
+    mode: LabMode,
     sourceFile: string | undefined,
     extra: readonly string[] = [],
     nodeName = namespace.name,
@@ -42,7 +44,7 @@ export class LabAgent {
   /** Starts it; `wrapper` goes in front of the command line (strace). */
   start(wrapper: readonly string[] = []): void {
     const command = [...wrapper, process.execPath, bundle, ...this.#options, '--log-format=json'];
-    this.#process = new LabProcess(this.namespace, `agent-${this.namespace.name}`, command);
+    this.#process = new LabProcess(this.namespace, `agent-${this.namespace.name}-${this.mode}`, command);
   }
 
   /** Ends it if it runs. */
@@ -53,7 +55,7 @@ export class LabAgent {
 
   /** What the agent says of itself; undefined when none answers. Unix sockets know no network namespace. */
   async document(): Promise<AgentDocument | undefined> {
-    const answer = await askAgent(`/run/lab/${this.namespace.name}/${this.mode}.sock`, 10_000);
+    const answer = await askAgent(`/run/lab/${this.namespace.name}/${this.mode.split(',')[0]!}.sock`, 10_000);
     return answer as AgentDocument | undefined;
   }
 

@@ -5,14 +5,14 @@
  *   E2E=NAME,… in the environment chooses test files
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { ControlServer } from '../e2e/harness/control.ts';
 import { ControlPlane } from '../e2e/harness/control-plane.ts';
 import { manifestFile, NAMESPACE, RELEASE } from '../e2e/lab/chart.ts';
 import { descriptionFile } from '../e2e/lab/connect.ts';
 import { renderTable, type Row } from '../e2e/lab/table.ts';
-import { collectGuest, execute, freshFolder, inNamespaces, testFiles } from './process.ts';
+import { collectGuest, compiledPrograms, execute, freshFolder, inNamespaces, testFiles } from './process.ts';
 import { addFailure, type LayerResult } from './results.ts';
 
 /** scripts/control-plane ends so when there is no Go toolchain that would do. */
@@ -51,7 +51,7 @@ function render(helm: string): string {
 export async function withControlPlane(result: LayerResult, body: () => Promise<void>): Promise<void> {
   const binaries = await built(result, 'control-plane');
   const helm = binaries === undefined ? undefined : await built(result, 'helm');
-  if (binaries === undefined || helm === undefined || !(await compiled(result))) return;
+  if (binaries === undefined || helm === undefined || !(await compiledPrograms(result))) return;
   freshFolder('build/e2e');
   freshFolder(TABLES);
   writeFileSync(manifestFile, render(helm));
@@ -69,16 +69,6 @@ export async function withControlPlane(result: LayerResult, body: () => Promise<
   } finally {
     await plane.close(path.resolve('build/e2e/logs'));
   }
-}
-
-/** The lab's program in C. */
-async function compiled(result: LayerResult): Promise<boolean> {
-  mkdirSync('build/lab', { recursive: true });
-  const compiler = process.env['CC'] ?? 'cc';
-  const flags = ['-std=c11', '-D_GNU_SOURCE', '-O2', '-Wall', '-Wextra', '-Werror'];
-  const ended = await execute([compiler, ...flags, 'test/lab/programs/http.c', '-o', 'build/lab/http'], false);
-  if (ended.status !== 0) addFailure(result, `${compiler} failed:\n${ended.output}`);
-  return ended.status === 0;
 }
 
 /** Bundles test files of one folder or several and runs them in one start of the machine, in the order given. */

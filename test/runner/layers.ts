@@ -3,6 +3,7 @@ import { e2e } from './e2e.ts';
 import {
   collect,
   collectGuest,
+  compiledPrograms,
   execute,
   freshFolder,
   freshResults,
@@ -39,6 +40,7 @@ async function netns(result: LayerResult): Promise<void> {
 
 /** All files bundled, in one start of the machine, each in a process and namespaces of its own. */
 async function vm(result: LayerResult): Promise<void> {
+  if (!(await compiledPrograms(result))) return;
   const bundled = await execute([process.execPath, 'scripts/bundle-tests.ts'], false);
   if (bundled.status !== 0) {
     addFailure(result, `bundling failed:\n${bundled.output}`);

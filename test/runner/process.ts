@@ -37,6 +37,13 @@ export function execute(command: readonly string[], echo: boolean, limitMs = LIM
   });
 }
 
+/** The lab's programs in C. */
+export async function compiledPrograms(result: LayerResult): Promise<boolean> {
+  const ended = await execute(['scripts/lab-programs'], false);
+  if (ended.status !== 0) addFailure(result, `scripts/lab-programs failed:\n${ended.output}`);
+  return ended.status === 0;
+}
+
 export function nodeTestArguments(results: string, options: readonly string[]): string[] {
   return [
     '--disable-warning=ExperimentalWarning',
