@@ -1,5 +1,6 @@
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { TunnelChange } from '../diff/tunnels.ts';
 
 /** A setting before we changed it, and what we made of it. */
 export interface JournalEntry {
@@ -11,16 +12,20 @@ interface JournalFile {
   /** /proc/sys/kernel/random/boot_id: after a reboot there is nothing to restore. */
   readonly boot: string;
   readonly entries: Readonly<Record<string, JournalEntry>>;
+  /** Tunnel devices and UDP ports. Absent in files of earlier versions. */
+  readonly tunnels?: readonly TunnelChange[];
 }
 
 /**
- * The only thing the agent keeps on disk: kernel settings as they were. Written, synced and renamed
+ * The only thing the agent keeps on disk: kernel settings as they were, and what it changed about tunnels. Written, synced and renamed
  * into place before a setting is changed, so that no crash can lose the way back.
  */
 export class SysctlJournal {
   readonly #folder: string;
   readonly #path: string;
   readonly #boot: string;
+  /** Settled when the last change is on disk. */
+  #last: Promise<void> = Promise.resolve();
 
   /** `namespace` is the inode of the network namespace: agents of several namespaces may share a folder. */
   constructor(folder: string, namespace: string, boot: string) {
@@ -35,27 +40,56 @@ export class SysctlJournal {
 
   /** Throws when the file is there and cannot be understood: it may be the only record of old values. */
   async load(): Promise<ReadonlyMap<string, JournalEntry>> {
+    return new Map(Object.entries((await this.#read())?.entries ?? {}));
+  }
+
+  /** What was changed about tunnels. Throws as {@link load} does. */
+  async loadTunnels(): Promise<readonly TunnelChange[]> {
+    return (await this.#read())?.tunnels ?? [];
+  }
+
+  async #read(): Promise<JournalFile | undefined> {
     let text: string;
     try {
       text = await readFile(this.#path, 'utf8');
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return new Map();
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw error;
     }
     try {
       const file = JSON.parse(text) as JournalFile;
-      return file.boot === this.#boot ? new Map(Object.entries(file.entries)) : new Map();
+      if (file.boot !== this.#boot) return undefined;
+      if (typeof file.entries !== 'object' || !Array.isArray(file.tunnels ?? [])) throw new Error('not a journal');
+      return file;
     } catch (error) {
       throw new Error(`${this.#path} is damaged; put the settings right by hand and remove it`, { cause: error });
     }
   }
 
-  /** Replaces the record; an empty one removes the file. */
-  async save(entries: ReadonlyMap<string, JournalEntry>): Promise<void> {
-    if (entries.size === 0) return rm(this.#path, { force: true });
+  /** Replaces the record of settings. */
+  save(entries: ReadonlyMap<string, JournalEntry>): Promise<void> {
+    return this.#change((file) => ({ ...file, entries: Object.fromEntries(entries) }));
+  }
+
+  /** Replaces the record of tunnels. */
+  saveTunnels(tunnels: readonly TunnelChange[]): Promise<void> {
+    return this.#change((file) => ({ ...file, tunnels }));
+  }
+
+  /** One change after the other, since each rewrites what the other one keeps; an empty record removes the file. */
+  #change(edit: (file: JournalFile) => JournalFile): Promise<void> {
+    const changed = this.#last.then(async () => {
+      const { boot, entries, tunnels = [] } = edit((await this.#read()) ?? { boot: this.#boot, entries: {} });
+      if (Object.keys(entries).length === 0 && tunnels.length === 0) return rm(this.#path, { force: true });
+      await this.#write({ boot, entries, ...(tunnels.length === 0 ? {} : { tunnels }) });
+    });
+    this.#last = changed.catch(() => {});
+    return changed;
+  }
+
+  async #write(content: JournalFile): Promise<void> {
     await mkdir(this.#folder, { recursive: true, mode: 0o755 });
     const temporary = `${this.#path}.new`;
-    const content: JournalFile = { boot: this.#boot, entries: Object.fromEntries(entries) };
     const file = await open(temporary, 'w', 0o600);
     try {
       await file.writeFile(`${JSON.stringify(content, null, 2)}\n`);

@@ -1,7 +1,7 @@
 /** Everything the agent can reach of the machine, behind interfaces that a fake can stand in for. */
 import type { ConntrackPort } from '../native/conntrack-types.ts';
 import type { IpvsPort } from '../native/ipvs-types.ts';
-import type { ArpPort, LinksPort } from '../native/link-types.ts';
+import type { ArpPort, FouPort, LinksPort, NdpPort } from '../native/link-types.ts';
 import type { NftablesPort } from '../native/nftables-types.ts';
 import type { LegacyTables } from './legacy-tables.ts';
 import type { SysctlPort } from './proc-sysctls.ts';
@@ -13,6 +13,8 @@ export interface Kernel {
   readonly nftables: NftablesPort;
   readonly links: LinksPort;
   readonly arp: ArpPort;
+  readonly ndp: NdpPort;
+  readonly fou: FouPort;
   readonly conntrack: ConntrackPort;
   readonly iptables: LegacyTables;
   readonly sysctls: SysctlPort;

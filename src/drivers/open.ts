@@ -1,8 +1,8 @@
 /** The real kernel, opened piece by piece when first needed: a missing module must not keep the rest from working. */
 import type { ConntrackPort } from '../native/conntrack-types.ts';
-import { Arp, Conntrack, Ipvs, Links, Nftables } from '../native/index.ts';
+import { Arp, Conntrack, Fou, Ipvs, Links, Ndp, Nftables } from '../native/index.ts';
 import type { IpvsPort } from '../native/ipvs-types.ts';
-import type { ArpPort, LinksPort } from '../native/link-types.ts';
+import type { ArpPort, FouPort, LinksPort, NdpPort } from '../native/link-types.ts';
 import type { NftablesPort } from '../native/nftables-types.ts';
 import type { Kernel } from './kernel.ts';
 import { type Closable, Lazy } from './lazy.ts';
@@ -37,6 +37,7 @@ function linksPort(lazy: Lazy<Links>): LinksPort {
   return {
     links: async () => (await lazy.get()).links(),
     addresses: async () => (await lazy.get()).addresses(),
+    routeTo: async (address) => (await lazy.get()).routeTo(address),
     apply: async (operations) => (await lazy.get()).apply(operations),
     watch: (groups, options) => streamOf(lazy, (port) => port.watch(groups, options)),
   };
@@ -46,6 +47,21 @@ function arpPort(lazy: Lazy<Arp>): ArpPort {
   return {
     announce: async (interfaceName, addresses, form) => (await lazy.get()).announce(interfaceName, addresses, form),
     watch: (interfaceName, options) => streamOf(lazy, (port) => port.watch(interfaceName, options)),
+  };
+}
+
+function ndpPort(lazy: Lazy<Ndp>): NdpPort {
+  return {
+    announce: async (interfaceName, addresses) => (await lazy.get()).announce(interfaceName, addresses),
+    watch: (interfaceName, options) => streamOf(lazy, (port) => port.watch(interfaceName, options)),
+  };
+}
+
+function fouPort(lazy: Lazy<Fou>): FouPort {
+  return {
+    list: async () => (await lazy.get()).list(),
+    add: async (entry) => (await lazy.get()).add(entry),
+    delete: async (entry) => (await lazy.get()).delete(entry),
   };
 }
 
@@ -62,6 +78,8 @@ export function openKernel(sysctlDirectory = '/proc/sys'): Kernel & Closable {
   const nftables = new Lazy(() => Nftables.open());
   const links = new Lazy(() => Links.open());
   const arp = new Lazy(() => Arp.open());
+  const ndp = new Lazy(() => Ndp.open());
+  const fou = new Lazy(() => Fou.open());
   const conntrack = new Lazy(() => Conntrack.open());
   const iptables = new ProcLegacyTables();
   return {
@@ -69,11 +87,14 @@ export function openKernel(sysctlDirectory = '/proc/sys'): Kernel & Closable {
     nftables: nftablesPort(nftables),
     links: linksPort(links),
     arp: arpPort(arp),
+    ndp: ndpPort(ndp),
+    fou: fouPort(fou),
     conntrack: conntrackPort(conntrack),
     iptables,
     sysctls: new ProcSysctls('/proc/sys', sysctlDirectory),
     close: async () => {
-      await Promise.all([ipvs.close(), nftables.close(), links.close(), arp.close(), conntrack.close(), iptables.close()]);
+      const open = [ipvs, nftables, links, arp, ndp, fou, conntrack, iptables];
+      await Promise.all(open.map((port) => port.close()));
     },
   };
 }

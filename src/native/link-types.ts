@@ -52,8 +52,36 @@ export interface Neighbour {
   readonly state: number;
 }
 
+/**
+ * IFLA_INFO_KIND of a tunnel: IPv4 in IPv4 (RFC 2003), anything in IPv6 (RFC 2473), GRE over IPv4 and over IPv6
+ * (RFC 2784).
+ */
+export type TunnelKind = 'ipip' | 'ip6tnl' | 'gre' | 'ip6gre';
+
+/** Where a packet to one address would go. */
+export interface RouteTo {
+  readonly interfaceIndex: number;
+  /** Bytes: what the route says (RTAX_MTU, a learned path MTU included), else what its device takes. */
+  readonly mtu: number;
+  /** Undefined: the address is on the segment itself. */
+  readonly gateway: string | undefined;
+  /** Source address that this machine would choose; undefined where the kernel names none. */
+  readonly source: string | undefined;
+}
+
 export type LinkOperation =
   | { readonly op: 'addDummy'; readonly name: string; readonly mtu?: number; readonly noArp?: boolean; readonly up?: boolean }
+  | {
+      /**
+       * A device that unwraps packets from whoever sends them to this machine. A device of that name that is there
+       * already, such as the one that the kernel makes when it loads the module, is success.
+       */
+      readonly op: 'addTunnel';
+      readonly name: string;
+      readonly kind: TunnelKind;
+      /** Default true. A device that is there already is left as it is: {@link Link.up} tells, `setLink` changes it. */
+      readonly up?: boolean;
+    }
   | { readonly op: 'deleteLink'; readonly name: string }
   | { readonly op: 'setLink'; readonly name: string; readonly up?: boolean; readonly mtu?: number; readonly noArp?: boolean }
   | {
@@ -69,6 +97,7 @@ export type LinkOperation =
       readonly noDad?: boolean;
       /** Absent: for ever. */
       readonly validSeconds?: number;
+      /** 0: valid, but never chosen as a source (IFA_F_DEPRECATED); IPv6 only. Absent: as `validSeconds`. */
       readonly preferredSeconds?: number;
     }
   | { readonly op: 'deleteAddress'; readonly interface: string; readonly address: string; readonly prefix: number }
@@ -94,6 +123,8 @@ export type LinkEvent =
 export interface LinksPort {
   links(): Promise<readonly Link[]>;
   addresses(): Promise<readonly InterfaceAddress[]>;
+  /** By the kernel's own choice (RTM_GETROUTE). KernelError ENETUNREACH or EHOSTUNREACH where there is no way. */
+  routeTo(address: string): Promise<RouteTo>;
   apply(operations: readonly LinkOperation[]): Promise<ApplyResult<LinkOperation>>;
   /** Events since the call; ends when the signal aborts or the handle closes. */
   watch(groups: readonly ('link' | 'address' | 'route' | 'neighbour')[], options?: { signal?: AbortSignal }): AsyncIterable<LinkEvent>;
@@ -115,4 +146,51 @@ export interface ArpPort {
    */
   announce(interfaceName: string, addresses: readonly string[], form: 'request' | 'reply' | 'both'): Promise<number>;
   watch(interfaceName: string, options?: { signal?: AbortSignal }): AsyncIterable<ArpPacket | { type: 'overrun' }>;
+}
+
+/** A neighbour advertisement or solicitation as received, valid by RFC 4861 sections 7.1.1 and 7.1.2. */
+export interface NdpPacket {
+  readonly kind: 'advertisement' | 'solicitation';
+  /** Source of the Ethernet frame. */
+  readonly senderMac: string;
+  /** Source of the IPv6 packet; `::` in a solicitation that only asks whether the address is free (RFC 4862). */
+  readonly senderAddress: string;
+  /** Whose link-layer address is told or asked for. */
+  readonly targetAddress: string;
+  /** Target (advertisement) or source (solicitation) link-layer address option; undefined without one. */
+  readonly linkLayerAddress: string | undefined;
+  /** Flags of an advertisement; false in a solicitation. */
+  readonly router: boolean;
+  readonly solicited: boolean;
+  readonly override: boolean;
+}
+
+export interface NdpPort {
+  /**
+   * An unsolicited neighbour advertisement for each address (RFC 4861 section 7.2.6) to all nodes of the segment, with
+   * the override flag, the address as source and the interface's hardware address as target. Returns frames sent.
+   */
+  announce(interfaceName: string, addresses: readonly string[]): Promise<number>;
+  watch(interfaceName: string, options?: { signal?: AbortSignal }): AsyncIterable<NdpPacket | { type: 'overrun' }>;
+}
+
+/** A UDP port on which the kernel takes packets out of UDP (linux/fou.h). */
+export interface FouPortEntry {
+  readonly port: number;
+  /** Of the packets outside. */
+  readonly family: 'ipv4' | 'ipv6';
+  /** `gue`: the packet says itself what is in it; `fou`: always `protocol`. */
+  readonly encapsulation: 'fou' | 'gue';
+  /** IPPROTO number of what is inside; 0 with `gue`. */
+  readonly protocol: number;
+}
+
+/** Foo-over-UDP receive ports of one network namespace. */
+export interface FouPort {
+  /** UnsupportedError where the kernel has no `fou`. */
+  list(): Promise<readonly FouPortEntry[]>;
+  /** KernelError EADDRINUSE when a socket or another entry holds the port. */
+  add(entry: FouPortEntry): Promise<void>;
+  /** KernelError EINVAL when there is none. */
+  delete(entry: Pick<FouPortEntry, 'port' | 'family'>): Promise<void>;
 }

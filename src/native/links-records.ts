@@ -4,7 +4,7 @@
  */
 import { formatAddressBytes, writeAddress } from './address-bytes.ts';
 import type { AddressFamily } from './address-bytes.ts';
-import type { InterfaceAddress, Link, LinkOperation, Neighbour, Route } from './link-types.ts';
+import type { InterfaceAddress, Link, LinkOperation, Neighbour, Route, RouteTo, TunnelKind } from './link-types.ts';
 
 /** IFF_* (linux/if.h). */
 const IFF_UP = 0x1;
@@ -20,6 +20,7 @@ const RT_TABLE_MAIN = 254;
 const ADDRESS_SIZE = 36;
 const ROUTE_SIZE = 52;
 const NEIGHBOUR_SIZE = 56;
+const ROUTE_TO_SIZE = 44;
 const OPERATION_SIZE = 72;
 
 const littleEndian = new Uint8Array(new Uint32Array([1]).buffer)[0] === 1;
@@ -32,6 +33,9 @@ const scopes: Readonly<Record<number, InterfaceAddress['scope']>> = {
   254: 'host',
   255: 'nowhere',
 };
+
+/** TunnelKindCode of native/links.h. */
+const tunnelKinds: Readonly<Record<TunnelKind, number>> = { ipip: 1, ip6tnl: 2, gre: 3, ip6gre: 4 };
 
 /** What the addon gives for a link. */
 export interface RawLink {
@@ -112,10 +116,25 @@ export function neighboursOf(buffer: ArrayBuffer): Neighbour[] {
   }));
 }
 
+/** RouteToRecord of native/links.h; undefined when the buffer holds none. */
+export function routeToOf(buffer: ArrayBuffer): RouteTo | undefined {
+  return rows(buffer, ROUTE_TO_SIZE, (view, bytes, at) => {
+    const text = (number: number, offset: number): string | undefined =>
+      number === 0 ? undefined : formatAddressBytes(bytes, family(number), at + offset);
+    return {
+      interfaceIndex: view.getUint32(at, littleEndian),
+      mtu: view.getUint32(at + 4, littleEndian),
+      gateway: text(view.getUint8(at + 8), 12),
+      source: text(view.getUint8(at + 9), 28),
+    };
+  })[0];
+}
+
 /** `192.0.2.10/32 on ravel0`, `198.51.100.0/24 via 192.0.2.1`, `ravel0`: the subject of an operation's error. */
 export function describeLinkOperation(operation: LinkOperation): string {
   switch (operation.op) {
     case 'addDummy':
+    case 'addTunnel':
     case 'deleteLink':
     case 'setLink':
       return operation.name;
@@ -211,6 +230,15 @@ class OperationWriter {
         this.#linkFlags(at, operation.up ?? true, operation.noArp ?? true);
         this.#u32(at, 16, integer(operation.mtu, 0, MAX_U32, `${path}.mtu`));
         return;
+      case 'addTunnel':
+        code(8);
+        this.#name(at, operation.name, `${path}.name`);
+        if (!Object.hasOwn(tunnelKinds, operation.kind)) {
+          throw new RangeError(`${path}.kind: expected ${Object.keys(tunnelKinds).join(', ')}, got ${JSON.stringify(operation.kind)}`);
+        }
+        this.#view.setUint8(at + 37, tunnelKinds[operation.kind]);
+        this.#linkFlags(at, operation.up ?? true, undefined);
+        return;
       case 'deleteLink':
         code(2);
         this.#name(at, operation.name, `${path}.name`);
@@ -250,7 +278,11 @@ class OperationWriter {
       ['preferredSeconds', 24],
     ] as const) {
       const value = operation[field];
-      if (value === 0) throw new RangeError(`${path}.${field}: expected an integer from 1 to ${MAX_U32}, got 0`);
+      // inet6_addr_add() takes an address that is never preferred, nobody one that is never valid.
+      if (value === 0 && (field === 'validSeconds' || number === 4)) {
+        throw new RangeError(`${path}.${field}: expected an integer from 1 to ${MAX_U32}, got 0`);
+      }
+      if (value === 0) this.#view.setUint8(at + 38, 1);
       this.#u32(at, offset, integer(value, 0, MAX_U32, `${path}.${field}`));
     }
   }

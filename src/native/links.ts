@@ -1,10 +1,11 @@
 import { addon } from './addon.ts';
-import { KernelError, ClosedError, UnsupportedError } from './errors.ts';
+import { KernelError, ClosedError, ProtocolError, UnsupportedError } from './errors.ts';
 import { EventIterator } from './event-iterator.ts';
 import type { ApplyResult, Failure } from './ipvs-types.ts';
-import { addressesOf, describeLinkOperation, linkOf, neighboursOf, packOperations, routesOf } from './links-records.ts';
+import { writeAddress } from './address-bytes.ts';
+import { addressesOf, describeLinkOperation, linkOf, neighboursOf, packOperations, routesOf, routeToOf } from './links-records.ts';
 import type { RawLink } from './links-records.ts';
-import type { InterfaceAddress, Link, LinkEvent, LinkOperation, LinksPort, Neighbour, Route } from './link-types.ts';
+import type { InterfaceAddress, Link, LinkEvent, LinkOperation, LinksPort, Neighbour, Route, RouteTo } from './link-types.ts';
 import { checkedOpenOptions, netnsHandle } from './netns.ts';
 import type { NetnsHandle, OpenOptions } from './netns.ts';
 
@@ -27,6 +28,7 @@ interface LinksHandle {
   addresses(): Promise<ArrayBuffer>;
   routes(): Promise<ArrayBuffer>;
   neighbours(): Promise<ArrayBuffer>;
+  routeTo(address: Uint8Array): Promise<ArrayBuffer>;
   apply(bytes: ArrayBuffer, names: readonly string[]): Promise<RawFailure[]>;
   watch(kinds: number, deliver: (event: RawEvent | Error | null) => void): Promise<() => void>;
   close(): Promise<void>;
@@ -41,6 +43,8 @@ const groupNames = ['link', 'address', 'route', 'neighbour'] as const;
 
 /** What watch() can watch. */
 export type LinkGroup = (typeof groupNames)[number];
+
+const tunnelModules = { ipip: 'ipip', ip6tnl: 'ip6_tunnel', gre: 'ip_gre', ip6gre: 'ip6_gre' } as const;
 
 function eventOf(raw: RawEvent): LinkEvent | undefined {
   if ('type' in raw) return raw;
@@ -112,21 +116,41 @@ export class Links implements LinksPort {
   }
 
   /**
+   * Where this machine would send a packet to the address, and how large it may be. KernelError ENETUNREACH or
+   * EHOSTUNREACH where there is no way, another errno for a route that refuses (EACCES: prohibited); RangeError for a
+   * text that is no address.
+   */
+  async routeTo(address: string): Promise<RouteTo> {
+    const bytes = new Uint8Array(16);
+    const family = typeof address === 'string' ? writeAddress(address, bytes) : 0;
+    if (family === 0) throw new RangeError(`address: not an IP address: ${JSON.stringify(address)}`);
+    const found = routeToOf(await this.#handle.routeTo(bytes.subarray(0, family === 4 ? 4 : 16)));
+    if (found === undefined) throw new ProtocolError(`links.routeTo ${address}: answer without a route`);
+    return found;
+  }
+
+  /**
    * Carries out the operations in order; not atomic: those that the kernel refused are listed, the
    * rest took effect. Rejects with RangeError or TypeError, before anything is sent, for a malformed
-   * operation; with UnsupportedError when the kernel has no dummy device (the others were carried
-   * out); with another error only when the answers were lost.
+   * operation; with UnsupportedError when the kernel has no dummy or tunnel device (the others were
+   * carried out); with another error only when the answers were lost.
    */
   async apply(operations: readonly LinkOperation[]): Promise<ApplyResult<LinkOperation>> {
     const { bytes, names } = packOperations(operations);
     const refused = await this.#handle.apply(bytes, names);
     const failed = refused.flatMap((raw) => {
       const operation = operations[raw.index];
-      return operation === undefined ? [] : [failureOf(raw, operation)];
+      // The device that the kernel makes with the module is the one that was asked for.
+      const there = operation?.op === 'addTunnel' && raw.code === 'EEXIST';
+      return operation === undefined || there ? [] : [failureOf(raw, operation)];
     });
-    // rtnl_newlink() answers EOPNOTSUPP for a kind that neither is there nor could be loaded.
-    if (failed.some(({ operation, error }) => operation.op === 'addDummy' && error.code === 'EOPNOTSUPP')) {
-      throw new UnsupportedError('dummy network device', 'modprobe dummy');
+    for (const { operation, error } of failed) {
+      // rtnl_newlink() answers EOPNOTSUPP for a kind that neither is there nor could be loaded.
+      if (error.code !== 'EOPNOTSUPP') continue;
+      if (operation.op === 'addDummy') throw new UnsupportedError('dummy network device', 'modprobe dummy');
+      if (operation.op === 'addTunnel') {
+        throw new UnsupportedError(`${operation.kind} network device`, `modprobe ${tunnelModules[operation.kind]}`);
+      }
     }
     return { applied: operations.length - failed.length, failed };
   }

@@ -7,9 +7,11 @@ import { FakeArp } from './arp.ts';
 import { FakeConntrack } from './conntrack-table.ts';
 import { Faults } from './faults.ts';
 import { FakeLegacyTables } from './iptables.ts';
+import { FakeFou } from './fou.ts';
 import { FakeIpvs } from './ipvs.ts';
 import { Journal } from './journal.ts';
 import { FakeLinks } from './links.ts';
+import { FakeNdp } from './ndp.ts';
 import { FakeNftables } from './nftables.ts';
 import { FakeSysctls } from './sysctls.ts';
 
@@ -20,14 +22,16 @@ export class FakeKernel implements Kernel {
   readonly nftables = new FakeNftables(this.faults, this.journal);
   readonly links = new FakeLinks(this.faults, this.journal);
   readonly arp = new FakeArp(this.faults);
+  readonly ndp = new FakeNdp(this.faults);
+  readonly fou = new FakeFou(this.faults, this.journal);
   readonly sysctls = new FakeSysctls(this.faults, this.journal);
   readonly conntrack = new FakeConntrack(undefined, this.faults, this.journal);
   readonly iptables = new FakeLegacyTables(this.faults, this.journal);
 
   /** What the agent is given of it. */
   get ports(): Kernel {
-    const { ipvs, nftables, links, arp, sysctls, conntrack, iptables } = this;
-    return { ipvs, nftables, links, arp, sysctls, conntrack, iptables };
+    const { ipvs, nftables, links, arp, ndp, fou, sysctls, conntrack, iptables } = this;
+    return { ipvs, nftables, links, arp, ndp, fou, sysctls, conntrack, iptables };
   }
 
   /** Operations that changed something since the journal was cleared. */
@@ -41,7 +45,7 @@ export class FakeKernel implements Kernel {
   }
 
   /** The module behind an interface is not there. */
-  withoutModule(name: 'ipvs' | 'nftables' | 'iptables' | 'conntrack'): void {
+  withoutModule(name: 'ipvs' | 'nftables' | 'iptables' | 'conntrack' | 'fou'): void {
     this.faults.failNext({ op: `${name}.*`, code: 'UNSUPPORTED', times: Infinity });
   }
 }

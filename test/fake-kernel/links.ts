@@ -2,14 +2,24 @@
 import { KernelError } from '../../src/native/errors.ts';
 import { EventIterator } from '../../src/native/event-iterator.ts';
 import type { ApplyResult, Failure } from '../../src/native/ipvs-types.ts';
-import type { InterfaceAddress, Link, LinkEvent, LinkOperation, LinksPort, Route } from '../../src/native/link-types.ts';
+import type {
+  InterfaceAddress,
+  Link,
+  LinkEvent,
+  LinkOperation,
+  LinksPort,
+  Route,
+  RouteTo,
+  TunnelKind,
+} from '../../src/native/link-types.ts';
 import { kernelError } from './errors.ts';
 import type { Faults } from './faults.ts';
 import type { Journal } from './journal.ts';
 
 const FOREVER = 0xffffffff;
-/** IFA_F_SECONDARY, IFA_F_PERMANENT of linux/if_addr.h. */
+/** IFA_F_SECONDARY, IFA_F_DEPRECATED, IFA_F_PERMANENT of linux/if_addr.h. */
 const SECONDARY = 0x01;
+const DEPRECATED = 0x20;
 const PERMANENT = 0x80;
 
 function ipv4Bits(address: string): number {
@@ -32,6 +42,11 @@ export class FakeLinks implements LinksPort {
   #addresses: InterfaceAddress[] = [];
   #routes: Route[] = [];
   #nextIndex = 1;
+  readonly #ways = new Map<string, RouteTo>();
+  /** Kinds whose module brings a device of its own. */
+  readonly #fallbacks = new Set<string>();
+  /** IFA_PROTO is kept by 5.18 and newer only. */
+  keepsProtocol = true;
   readonly #watchers = new Set<(event: LinkEvent) => void>();
   readonly #faults: Faults;
   readonly #journal: Journal;
@@ -75,6 +90,19 @@ export class FakeLinks implements LinksPort {
     return this.#reading('links.addresses', () => [...this.#addresses]);
   }
 
+  /** A route for {@link routeTo}; addresses without one are unreachable. */
+  setRouteTo(address: string, way: RouteTo): void {
+    this.#ways.set(address, way);
+  }
+
+  async routeTo(address: string): Promise<RouteTo> {
+    return this.#reading('links.routeTo', () => {
+      const way = this.#ways.get(address);
+      if (way === undefined) throw kernelError('links.routeTo', address, 'ENETUNREACH');
+      return way;
+    });
+  }
+
   async #reading<Result>(op: string, read: () => Result): Promise<Result> {
     await Promise.resolve();
     this.#journal.read();
@@ -87,7 +115,9 @@ export class FakeLinks implements LinksPort {
     this.#faults.throwNext('links.apply', `${operations.length} operations`);
     const failed: Failure<LinkOperation>[] = [];
     for (const [index, operation] of operations.entries()) {
-      const error = this.#try(operation, index);
+      const refused = this.#try(operation, index);
+      const there = operation.op === 'addTunnel' && refused?.code === 'EEXIST';
+      const error = there ? undefined : refused;
       this.#journal.write(`links.${operation.op}`, subjectOf(operation), error?.code);
       if (error !== undefined) failed.push({ index, operation, error });
     }
@@ -131,6 +161,8 @@ export class FakeLinks implements LinksPort {
         if (up) this.#linkLocal(link);
         return undefined;
       }
+      case 'addTunnel':
+        return this.#addTunnel(operation.name, operation.kind, operation.up ?? true);
       case 'deleteLink':
         return this.#deleteLink(operation.name);
       case 'setLink': {
@@ -149,6 +181,20 @@ export class FakeLinks implements LinksPort {
       case 'deleteRoute':
         return this.#route(operation);
     }
+  }
+
+  /** Loading the module makes the device without addresses: what was asked for is there then, and down. */
+  #addTunnel(name: string, kind: TunnelKind, up: boolean): string | undefined {
+    if (this.#links.has(name)) return 'EEXIST';
+    const fallback = { ipip: 'tunl0', ip6tnl: 'ip6tnl0', gre: 'gre0', ip6gre: 'ip6gre0' }[kind];
+    const loads = !this.#fallbacks.has(fallback);
+    if (loads) {
+      this.#fallbacks.add(fallback);
+      this.addLink({ name: fallback, kind, mac: '', mtu: 1480, up: false, running: false, noArp: true });
+    }
+    if (name === fallback) return 'EEXIST';
+    this.addLink({ name, kind, mac: '', mtu: 1480, up, running: up, noArp: true });
+    return undefined;
   }
 
   /** addrconf gives every device that comes up an address of its own. */
@@ -180,6 +226,8 @@ export class FakeLinks implements LinksPort {
   #deleteLink(name: string): string | undefined {
     const link = this.#links.get(name);
     if (link === undefined) return 'ENODEV';
+    // ip_tunnel_dellink(): the module's own device stays, without an error.
+    if (this.#fallbacks.has(name)) return undefined;
     this.#remove(({ interfaceIndex }) => interfaceIndex === link.index);
     this.#links.delete(name);
     this.#emit({ type: 'link', change: 'deleted', link });
@@ -202,9 +250,9 @@ export class FakeLinks implements LinksPort {
       interfaceIndex: link.index,
       address,
       prefix,
-      protocol: operation.protocol ?? 0,
+      protocol: this.keepsProtocol ? (operation.protocol ?? 0) : 0,
       scope: 'universe',
-      flags: (secondary ? SECONDARY : 0) | (validSeconds === FOREVER ? PERMANENT : 0),
+      flags: (secondary ? SECONDARY : 0) | (validSeconds === FOREVER ? PERMANENT : 0) | (operation.preferredSeconds === 0 ? DEPRECATED : 0),
       validSeconds,
       preferredSeconds: operation.preferredSeconds ?? FOREVER,
     });

@@ -42,6 +42,7 @@ function mortal(kernel: FakeKernel, allowed: number): Partial<Kernel> {
     links: {
       links: () => links.links(),
       addresses: () => links.addresses(),
+      routeTo: (address) => links.routeTo(address),
       watch: (groups, options) => links.watch(groups, options),
       async apply(operations) {
         const count = spend(operations.length);
