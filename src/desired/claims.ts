@@ -1,8 +1,10 @@
-/** Which nodes ought to get the connections of a virtual service, by what the cluster says alone. */
-import type { Address, ClusterService, ClusterState, Endpoint, Reason, ReasonCode, VirtualService } from '../model/cluster.ts';
+/** Who ought to get the connections of a virtual service, by what the cluster says alone. */
+import type { ClusterService, ClusterState, Endpoint, Reason, ReasonCode, VirtualService } from '../model/cluster.ts';
+import type { Backend } from './backend.ts';
 import { familyOf, nodeAddress, type Eligible, type EligibilityOptions } from './eligibility.ts';
+import { ownPlace, placesOf, type Place } from './places.ts';
 import type { ThresholdDivisor } from './thresholds.ts';
-import { MAXIMUM_WEIGHT, endpointsOf, hasPort, podsByNode, takesTraffic, weightOf, type PodCount } from './weights.ts';
+import { MAXIMUM_WEIGHT, distinctPods, endpointsOf, hasPort, isLastResort, takesTraffic, weightOf, type Pod } from './weights.ts';
 
 export interface DirectorOptions extends EligibilityOptions {
   /** Weight 1 for every node that has a ready pod, however many. Default false. */
@@ -11,95 +13,81 @@ export interface DirectorOptions extends EligibilityOptions {
   readonly thresholdDivisor?: ThresholdDivisor;
   /** Whether an eligible node without pods is a destination of weight 0, or none. Default `remove`. */
   readonly idleDestinations?: 'remove' | 'keep';
+  /** Name of the director's own node. It is never a destination: IPVS would deliver to the director itself, where nobody listens. */
+  readonly self?: string;
+  /** Pods of {@link self} get their share of the connections on the spot, before IPVS. Default false: they get none. */
+  readonly colocated?: boolean;
 }
 
-/** An address with pods behind it. Two nodes that claim one address are one destination to the kernel: their pods add up. */
-export interface Place {
-  /** Names of the nodes with ready pods. */
-  readonly nodes: readonly string[];
-  readonly ready: number;
-  /** Terminating, and still serving. */
-  readonly terminating: number;
-  /** May get new connections. */
-  readonly eligible: boolean;
-  /** Ready, eligible or not: what is under way can be finished there. */
-  readonly alive: boolean;
+/** What this machine's own pods claim. */
+export interface LocalClaim {
+  /** As weights of other nodes are. */
+  readonly weight: number;
+  /** Sorted by address text, then port; each once; never empty. */
+  readonly pods: readonly Pod[];
 }
 
 export interface Claims {
   /** Weights above zero. */
-  readonly weights: ReadonlyMap<Address, number>;
+  readonly weights: ReadonlyMap<Backend, number>;
+  /** Only with {@link DirectorOptions.colocated}. */
+  readonly local: LocalClaim | undefined;
   /** By which they are multiplied: a node that leaves in steps needs room between its weight and 0. */
   readonly factor: number;
   /** They are those of terminating pods, because there is no other. */
   readonly lastResort: boolean;
-  /** All addresses with pods that serve, also those without a claim. */
-  readonly places: ReadonlyMap<Address, Place>;
+  /** All backends with pods that serve, also those without a claim; of pods also those that do not serve. */
+  readonly places: ReadonlyMap<Backend, Place>;
   /** Destinations of weight 0 that stay although nobody needs them. */
-  readonly idle: ReadonlySet<Address>;
+  readonly idle: ReadonlySet<Backend>;
   /** Why there is no weight. */
   readonly reason: Reason | undefined;
   /** There is no weight, and not because the pods themselves say that they are not ready: configuration or cluster are amiss. */
   readonly lost: boolean;
 }
 
-const none: ReadonlyMap<Address, never> = new Map<Address, never>();
-const nobody: ReadonlySet<Address> = new Set();
+const none: ReadonlyMap<Backend, never> = new Map<Backend, never>();
+const nobody: ReadonlySet<Backend> = new Set();
 
 function refused(code: ReasonCode, message: string): Claims {
-  return { weights: none, factor: 1, lastResort: false, places: none, idle: nobody, reason: { code, message }, lost: true };
+  const nothing = { weights: none, local: undefined, factor: 1, lastResort: false, places: none, idle: nobody };
+  return { ...nothing, reason: { code, message }, lost: true };
 }
 
-function placesOf(
-  state: ClusterState,
-  virtualService: VirtualService,
-  pods: ReadonlyMap<string | undefined, PodCount>,
-  eligible: Eligible,
-): Map<Address, Place> {
-  const places = new Map<Address, Place>();
-  for (const [name, { ready, terminating }] of pods) {
-    const node = name === undefined ? undefined : state.nodes.get(name);
-    const address = node && nodeAddress(node, familyOf(virtualService.address));
-    if (node === undefined || address === undefined) continue;
-    const mine: Place = {
-      ...{ nodes: ready > 0 ? [node.name] : [], ready, terminating },
-      ...{ eligible: eligible.names.has(node.name), alive: node.ready },
-    };
-    const other = places.get(address);
-    places.set(address, other === undefined ? mine : joined(other, mine));
-  }
-  return places;
-}
+type Count = 'ready' | 'terminating';
 
-/** Pods of a node that may not get connections do not count beside those of one that may. */
-function joined(a: Place, b: Place): Place {
-  if (a.eligible !== b.eligible) return a.eligible ? a : b;
-  return {
-    ...{ nodes: [...a.nodes, ...b.nodes], ready: a.ready + b.ready, terminating: a.terminating + b.terminating },
-    ...{ eligible: a.eligible, alive: a.alive || b.alive },
-  };
-}
-
-function weightsOf(places: ReadonlyMap<Address, Place>, count: 'ready' | 'terminating', override: boolean): Map<Address, number> {
-  const weights = new Map<Address, number>();
-  for (const [address, place] of places) {
-    if (place.eligible && place[count] > 0) weights.set(address, weightOf(place[count], override));
+function weightsOf(places: ReadonlyMap<Backend, Place>, count: Count, override: boolean): Map<Backend, number> {
+  const weights = new Map<Backend, number>();
+  for (const [backend, place] of places) {
+    if (place.eligible && place[count] > 0) weights.set(backend, weightOf(place[count], override));
   }
   return weights;
 }
 
-/** Why no ready pod is on a node that may get its connections. */
-function withoutBackend(portText: string, endpoints: readonly Endpoint[], state: ClusterState, eligible: Eligible): Reason {
-  if (eligible.nodes.length === 0) return { code: 'NoEligibleNode', message: `none of ${state.nodes.size} nodes is eligible` };
+/** Why no ready pod may get its connections. */
+function withoutBackend(
+  portText: string,
+  endpoints: readonly Endpoint[],
+  virtualService: VirtualService,
+  state: ClusterState,
+  options: DirectorOptions,
+  eligible: Eligible,
+): Reason {
+  const toPods = virtualService.forward === 'masquerade';
+  if (eligible.nodes.length === 0 && !toPods) return { code: 'NoEligibleNode', message: `none of ${state.nodes.size} nodes is eligible` };
   const ready = endpoints.filter(takesTraffic);
   if (ready.length === 0) return { code: 'NoEndpoints', message: `none of the ${endpoints.length} endpoints of ${portText} is ready` };
-  if (ready.every(({ node }) => node === undefined)) {
+  if (!toPods && ready.every(({ node }) => node === undefined)) {
     return { code: 'EndpointsWithoutNode', message: `none of the ${ready.length} ready endpoints of ${portText} says on which node it is` };
   }
-  const onEligible = ready.some(({ node }) => node !== undefined && eligible.names.has(node));
-  return onEligible
-    ? { code: 'NodeHasNoAddress', message: `no eligible node with a ready endpoint of ${portText} has an address of the VIP's family` }
-    : { code: 'NoEligibleNode', message: `no ready endpoint of ${portText} is on an eligible node` };
+  const onEligible = ready.filter(({ node }) => (node === undefined ? toPods : eligible.names.has(node)));
+  if (onEligible.length === 0) return { code: 'NoEligibleNode', message: `no ready endpoint of ${portText} is on an eligible node` };
+  return onEligible.every(({ node }) => node !== undefined && node === options.self)
+    ? {
+        code: 'NoEligibleNode',
+        message: `all ready endpoints of ${portText} are on this director, which has no share (--ipvs-colocation-mode)`,
+      }
+    : { code: 'NodeHasNoAddress', message: `no eligible node with a ready endpoint of ${portText} has an address of the VIP's family` };
 }
 
 function unsupported(service: ClusterService, name: string): Claims | undefined {
@@ -119,30 +107,50 @@ export function claimsOf(state: ClusterState, virtualService: VirtualService, op
   const endpoints = endpointsOf(service, virtualService.portName, familyOf(virtualService.address));
   if (endpoints.length === 0) return refused('NoEndpoints', `${portText} has no endpoint`);
 
-  const places = placesOf(state, virtualService, podsByNode(endpoints), eligible);
+  const places = placesOf(state, virtualService, endpoints, options, eligible);
+  const own = options.colocated === true ? ownPlace(state, endpoints, options.self, eligible) : undefined;
   const override = options.weightOverride === true;
   const ready = weightsOf(places, 'ready', override);
-  const lastResort = ready.size === 0;
-  const weights = lastResort ? weightsOf(places, 'terminating', override) : ready;
-  const idle = options.idleDestinations === 'keep' ? idleOf(virtualService, eligible, weights) : nobody;
-  const reason = weights.size > 0 ? undefined : withoutBackend(portText, endpoints, state, eligible);
-  const factor = factorOf(weights, service.drain?.steps?.count ?? 1);
-  if (factor > 1) for (const [address, weight] of weights) weights.set(address, weight * factor);
-  return { weights, factor, lastResort, places, idle, reason, lost: reason !== undefined && reason.code !== 'NoEndpoints' };
+  const lastResort = ready.size === 0 && !(own?.eligible === true && own.ready > 0);
+  const count: Count = lastResort ? 'terminating' : 'ready';
+  const weights = lastResort ? weightsOf(places, count, override) : ready;
+  // Where pods are destinations by themselves, each weighs 1 anyway.
+  const local = own?.eligible === true && own[count] > 0 ? weightOf(own[count], override && virtualService.forward !== 'masquerade') : 0;
+  const idle = options.idleDestinations === 'keep' ? idleOf(virtualService, options, eligible, weights) : nobody;
+  const backed = weights.size > 0 || local > 0;
+  const reason = backed ? undefined : withoutBackend(portText, endpoints, virtualService, state, options, eligible);
+  const factor = factorOf(weights, local, service.drain?.steps?.count ?? 1);
+  if (factor > 1) for (const [backend, weight] of weights) weights.set(backend, weight * factor);
+  return {
+    ...{ weights, factor, lastResort, places, idle, reason },
+    local: local === 0 ? undefined : { weight: local * factor, pods: ownPods(endpoints, options.self, lastResort) },
+    lost: reason !== undefined && reason.code !== 'NoEndpoints',
+  };
+}
+
+function ownPods(endpoints: readonly Endpoint[], self: string | undefined, lastResort: boolean): Pod[] {
+  return distinctPods(endpoints.filter((endpoint) => endpoint.node === self && (lastResort ? isLastResort : takesTraffic)(endpoint)));
 }
 
 /** As many times as there are steps, unless the kernel does not take weights that large; all alike, so that the shares stay. */
-function factorOf(weights: ReadonlyMap<Address, number>, steps: number): number {
-  let highest = 1;
+function factorOf(weights: ReadonlyMap<Backend, number>, local: number, steps: number): number {
+  let highest = Math.max(1, local);
   for (const weight of weights.values()) highest = Math.max(highest, weight);
   return Math.max(1, Math.min(steps, Math.floor(MAXIMUM_WEIGHT / highest)));
 }
 
-function idleOf(virtualService: VirtualService, eligible: Eligible, weights: ReadonlyMap<Address, number>): Set<Address> {
-  const idle = new Set<Address>();
+/** Nodes only: a pod that is not there needs no place. */
+function idleOf(
+  virtualService: VirtualService,
+  options: DirectorOptions,
+  eligible: Eligible,
+  weights: ReadonlyMap<Backend, number>,
+): ReadonlySet<Backend> {
+  if (virtualService.forward === 'masquerade') return nobody;
+  const idle = new Set<Backend>();
   for (const node of eligible.nodes) {
     const address = nodeAddress(node, familyOf(virtualService.address));
-    if (address !== undefined && !weights.has(address)) idle.add(address);
+    if (address !== undefined && node.name !== options.self && !weights.has(address)) idle.add(address);
   }
   return idle;
 }

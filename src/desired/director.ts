@@ -1,9 +1,12 @@
-/** What a director programs: one IPVS service per virtual service, one destination per node with pods. */
+/** What a director programs: one IPVS service per virtual service, one destination per node with pods, or per pod. */
 import type { Address, ClusterState, Reason, VirtualService, VirtualServiceKey } from '../model/cluster.ts';
+import type { ServiceSpec } from '../native/ipvs-types.ts';
+import { destinationId, forwardingOf, type Backend } from './backend.ts';
 import { claimsOf, type DirectorOptions } from './claims.ts';
+import { localShare, sumOf } from './colocation.ts';
 import { selectEligible, type Eligible } from './eligibility.ts';
 import { coerceThresholds, shareThresholds } from './thresholds.ts';
-import type { DesiredDestination, DesiredDirector, DesiredIpvsService } from './types.ts';
+import type { DesiredDestination, DesiredDirector, DesiredIpvsService, DesiredNatService } from './types.ts';
 
 export type { DirectorOptions } from './claims.ts';
 
@@ -11,43 +14,62 @@ export type { DirectorOptions } from './claims.ts';
 export interface DirectorService {
   readonly service: DesiredIpvsService | undefined;
   readonly reason: Reason | undefined;
-  /** At least one destination takes new connections. */
+  /** The share of pods on this director. */
+  readonly local: DesiredNatService | undefined;
+  /** At least one destination, or pod here, takes new connections. */
   readonly hasBackend: boolean;
+}
+
+/** What the weights of destinations are, and what is not left to them. */
+export interface Weights {
+  readonly elsewhere: ReadonlyMap<Backend, number>;
+  /** Of pods on this director: they take their part of the connections, and of the limits. */
+  readonly local: number;
 }
 
 function destinationsOf(
   state: ClusterState,
   virtualService: VirtualService,
-  weights: ReadonlyMap<Address, number>,
+  { elsewhere, local }: Weights,
   options: DirectorOptions,
 ): DesiredDestination[] {
   const thresholds = coerceThresholds(virtualService.upperThreshold, virtualService.lowerThreshold);
   const byNodes = options.thresholdDivisor === 'nodes';
-  let whole = byNodes ? state.nodes.size : 0;
-  if (!byNodes) for (const weight of weights.values()) whole += weight;
-  return [...weights]
+  const whole = byNodes ? state.nodes.size : sumOf(elsewhere.values()) + local;
+  return [...elsewhere]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([address, weight]) => {
+    .map(([backend, weight]) => {
       const { upper, lower } = shareThresholds(thresholds, byNodes ? 1 : weight, whole);
       return {
-        id: { address, port: virtualService.port },
-        spec: { forward: virtualService.forward, weight, upperThreshold: upper, lowerThreshold: lower },
+        id: destinationId(backend, virtualService),
+        spec: { ...forwardingOf(backend, virtualService), weight, upperThreshold: upper, lowerThreshold: lower },
       };
     });
 }
 
-/** The virtual service with a destination for each of `weights`; undefined when there is none. */
+function specOf(virtualService: VirtualService): ServiceSpec {
+  const { scheduler, schedulerFlags, persistenceSeconds, persistencePrefix, onePacket, protocol } = virtualService;
+  return {
+    ...{ scheduler, schedulerFlags },
+    ...(persistenceSeconds === undefined ? {} : { persistenceSeconds }),
+    ...(persistenceSeconds === undefined || persistencePrefix === undefined ? {} : { persistencePrefix }),
+    // ip_vs_schedule() looks at it for UDP only.
+    ...(onePacket === true && protocol === 'udp' ? { onePacket } : {}),
+  };
+}
+
+/** The virtual service with a destination for each weight; undefined when there is none. */
 export function serviceWith(
   state: ClusterState,
   virtualService: VirtualService,
-  weights: ReadonlyMap<Address, number>,
+  weights: Weights,
   options: DirectorOptions,
 ): DesiredIpvsService | undefined {
-  if (weights.size === 0) return undefined;
+  if (weights.elsewhere.size === 0) return undefined;
   return {
     key: virtualService.key,
     id: { protocol: virtualService.protocol, address: virtualService.address, port: virtualService.port },
-    spec: { scheduler: virtualService.scheduler, schedulerFlags: virtualService.schedulerFlags },
+    spec: specOf(virtualService),
     destinations: destinationsOf(state, virtualService, weights, options),
   };
 }
@@ -63,10 +85,11 @@ export function directorService(
   eligible: Eligible = selectEligible(state, options),
 ): DirectorService {
   const claims = claimsOf(state, virtualService, options, eligible);
-  const weights = new Map(claims.weights);
-  for (const address of claims.idle) weights.set(address, 0);
-  const service = serviceWith(state, virtualService, weights, options);
-  return { service, reason: claims.reason, hasBackend: claims.weights.size > 0 };
+  const elsewhere = new Map(claims.weights);
+  for (const backend of claims.idle) elsewhere.set(backend, 0);
+  const service = serviceWith(state, virtualService, { elsewhere, local: claims.local?.weight ?? 0 }, options);
+  const local = claims.local && localShare(virtualService, claims.local, sumOf(elsewhere.values()));
+  return { service, reason: claims.reason, local, hasBackend: claims.weights.size > 0 || local !== undefined };
 }
 
 /** VIPs, sorted and unique, that have at least one backend in any of their ports. */
@@ -83,11 +106,14 @@ export function announceable(services: Iterable<DesiredIpvsService>): Address[] 
 export function desiredDirector(state: ClusterState, options: DirectorOptions = {}): DesiredDirector {
   const eligible = selectEligible(state, options);
   const services = new Map<VirtualServiceKey, DesiredIpvsService>();
+  const local = new Map<VirtualServiceKey, DesiredNatService>();
   const reasons = new Map<VirtualServiceKey, Reason>();
   for (const [key, virtualService] of state.virtualServices) {
-    const { service, reason } = directorService(state, virtualService, options, eligible);
-    if (service !== undefined) services.set(key, service);
-    if (reason !== undefined) reasons.set(key, reason);
+    const decided = directorService(state, virtualService, options, eligible);
+    if (decided.service !== undefined) services.set(key, decided.service);
+    if (decided.local !== undefined) local.set(key, decided.local);
+    if (decided.reason !== undefined) reasons.set(key, decided.reason);
   }
-  return { services, addresses: state.addresses, announce: announceable(services.values()), reasons };
+  const announce = new Set([...announceable(services.values()), ...[...local.values()].map(({ address }) => address)]);
+  return { services, local, addresses: state.addresses, announce: [...announce].sort(), reasons };
 }

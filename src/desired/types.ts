@@ -20,9 +20,11 @@ export interface DesiredIpvsService {
 
 export interface DesiredDirector {
   readonly services: ReadonlyMap<VirtualServiceKey, DesiredIpvsService>;
+  /** Shares of pods on the director itself. */
+  readonly local: ReadonlyMap<VirtualServiceKey, DesiredNatService>;
   /** VIPs to hold on the VIP device. */
   readonly addresses: readonly Address[];
-  /** VIPs with at least one destination of weight above zero: to be announced once programmed. */
+  /** VIPs with at least one destination of weight above zero, or a pod on the director: to be announced once programmed. */
   readonly announce: readonly Address[];
   /** Why a virtual service is not programmed, or is programmed without a backend. */
   readonly reasons: ReadonlyMap<VirtualServiceKey, Reason>;

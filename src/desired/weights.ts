@@ -1,5 +1,5 @@
 /** How many pods stand behind a virtual service, by node. */
-import type { ClusterService, Endpoint } from '../model/cluster.ts';
+import type { Address, ClusterService, Endpoint } from '../model/cluster.ts';
 import type { Family } from './eligibility.ts';
 import { familyOf } from './eligibility.ts';
 
@@ -24,6 +24,19 @@ export function isLastResort(endpoint: Endpoint): boolean {
 /** Whether the Service has a port of this name, by its own list or by an endpoint that serves it. */
 export function hasPort(service: ClusterService, portName: string): boolean {
   return service.ports.some((port) => port.name === portName) || service.endpoints.some((endpoint) => endpoint.portName === portName);
+}
+
+/** Where a realserver, or a director that masquerades, sends the packet. */
+export interface Pod {
+  readonly address: Address;
+  readonly port: number;
+}
+
+/** Sorted by address text, then port; each pod once. */
+export function distinctPods(endpoints: Iterable<Endpoint>): Pod[] {
+  const pods = new Map<string, Pod>();
+  for (const { address, port } of endpoints) pods.set(`${address} ${port}`, { address, port });
+  return [...pods.values()].sort((a, b) => (a.address === b.address ? a.port - b.port : a.address < b.address ? -1 : 1));
 }
 
 /** Pods on one node. */

@@ -46,13 +46,11 @@ export function differsAt(snapshot: IpvsSnapshot, row: number, spec: Destination
 /** A setting of service row `row`, or of its destinations, that the agent never writes; undefined when there is none. */
 export function foreignTraits(snapshot: IpvsSnapshot, row: number, firstDestination: number, endDestination: number): string | undefined {
   const { services, destinations } = snapshot;
-  const flags = services.flags[row] ?? 0;
-  if ((flags & FLAG_PERSISTENT) !== 0) return 'is persistent';
-  if ((flags & FLAG_ONE_PACKET) !== 0) return 'schedules packet by packet';
+  if ((services.persistenceEngine[row] ?? 0) !== 0) return 'has a persistence engine';
   for (let at = firstDestination; at < endDestination; at++) {
     const forward = destinations.forward[at] ?? 0;
-    if (forward === FORWARDING_NUMBER.direct || forward === FORWARDING_NUMBER.tunnel) continue;
-    return `has a destination with forwarding method ${FORWARDING_METHODS[forward] ?? forward}`;
+    const method = FORWARDING_METHODS[forward] ?? String(forward);
+    if (method !== 'direct' && method !== 'tunnel' && method !== 'masquerade') return `has a destination with forwarding method ${method}`;
   }
   return undefined;
 }

@@ -41,7 +41,7 @@ export function director(options: AgentOptions, parts: Parts): Composition {
     desired: {
       ...{ ignoreCordon: options.ignoreCordon, weightOverride: options.weightOverride, idleDestinations: options.idleDestinations },
       ...{ drainMilliseconds: options.drainMilliseconds, readinessMilliseconds: options.readinessMilliseconds },
-      handoverMilliseconds: options.handoverMilliseconds,
+      ...{ handoverMilliseconds: options.handoverMilliseconds, thresholdDivisor: options.thresholdDivisor, self: options.nodeName },
     },
   });
   const onPacket = conflictJudge({

@@ -15,7 +15,7 @@ import { systemClock } from '../../src/reconcile/clock.ts';
 import { ravelAgent } from '../unit/cli.ts';
 import { cluster, whole } from './cluster.ts';
 import type { FakeKernel } from './kernel.ts';
-import { collectingLog, defaultOptions, freshKernel, holdings, type Line } from './rig.ts';
+import { collectingLog, defaultOptions, freshKernel, nodeNameOf, holdings, type Line } from './rig.ts';
 
 /** A source that says what the test tells it to. */
 class Puppet implements Source {
@@ -56,7 +56,7 @@ function start(mode: Mode, kernel: FakeKernel, folder = mkdtempSync(join(tmpdir(
   const source = new Puppet();
   const lines: Line[] = [];
   const agent = new Agent({
-    options: { ...defaultOptions, mode, stateDirectory: folder },
+    options: { ...defaultOptions, mode, nodeName: nodeNameOf(mode), stateDirectory: folder },
     parts: {
       ...{ kernel: kernel.ports, journal: new SysctlJournal(folder, '1', 'boot'), clock: systemClock },
       ...{ random: Math.random, log: collectingLog(lines) },

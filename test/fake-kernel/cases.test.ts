@@ -450,7 +450,7 @@ suite('C09 foreign state is untouchable', () => {
         op: 'addDestination',
         service: webId,
         destination: { address: '10.50.1.2', port: 8080 },
-        spec: { forward: 'masquerade', weight: 1 },
+        spec: { forward: 'local', weight: 1 },
       },
     ]);
     const desired = desiredDirector(stateOf(web), defaults);
@@ -459,7 +459,7 @@ suite('C09 foreign state is untouchable', () => {
       foreign.map(({ key, adopted }) => [key, adopted]),
       [['tcp 192.0.2.10:80', true]],
     );
-    assert.match(foreign[0]?.message ?? '', /masquerade/);
+    assert.match(foreign[0]?.message ?? '', /local/);
     assert.deepEqual((await kernel.ipvs.apply(operations.map(({ operation }) => operation))).failed, []);
     assert.deepEqual(planDirector(desired, await kernel.ipvs.snapshot()), { operations: [], foreign: [] });
   });
@@ -473,7 +473,7 @@ suite('C09 foreign state is untouchable', () => {
         op: 'addDestination',
         service: other,
         destination: { address: '10.50.1.2', port: 8443 },
-        spec: { forward: 'masquerade', weight: 1 },
+        spec: { forward: 'local', weight: 1 },
       },
     ]);
     await runDirector(kernel, stateOf(web));

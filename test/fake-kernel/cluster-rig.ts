@@ -13,7 +13,7 @@ import { configMap, node, service, slice, type EndpointInput } from '../fake-api
 import { resources } from '../../src/kubernetes/api.ts';
 import { FakeClock, seededRandom } from './fake-clock.ts';
 import type { FakeKernel } from './kernel.ts';
-import { collectingLog, defaultOptions, freshKernel, type Line } from './rig.ts';
+import { collectingLog, defaultOptions, freshKernel, nodeNameOf, type Line } from './rig.ts';
 
 export const source = { kind: 'kubernetes', namespace: 'lb', name: 'ravel', key: 'config', kubeconfig: undefined } as const;
 
@@ -42,7 +42,7 @@ export class ClusterRig {
     const api = new FakeApi(clock);
     const lines: Line[] = [];
     const folder = mkdtempSync(join(tmpdir(), 'ravel-cluster-'));
-    const all = { ...defaultOptions, source, mode, stateDirectory: folder, nodeName: 'n1', ...options } satisfies AgentOptions;
+    const all = { ...defaultOptions, source, mode, stateDirectory: folder, nodeName: nodeNameOf(mode), ...options } satisfies AgentOptions;
     const common = { clock, random: seededRandom(3), log: collectingLog(lines) };
     const origin = await openKubernetes({ ...all, source }, common, () => Promise.resolve({ api, namespace: 'lb' }));
     const agent = new Agent({

@@ -106,7 +106,7 @@ suite('a service of ours that somebody else spoils', () => {
   const spoil = (rig: ReturnType<typeof director>) =>
     rig.kernel.ipvs.apply([
       { op: 'setService', service, spec: { scheduler: 'wrr', persistenceSeconds: 300 } },
-      { op: 'addDestination', service, destination: { address: '10.20.0.9', port: 80 }, spec: { forward: 'masquerade', weight: 1 } },
+      { op: 'addDestination', service, destination: { address: '10.20.0.9', port: 80 }, spec: { forward: 'local', weight: 1 } },
     ]);
 
   test('is put right without a moment of weight 0, although new nodes would have to wait', async () => {

@@ -10,7 +10,7 @@ import { configMap, node, service, slice } from '../fake-api/objects.ts';
 import { startFakeServer } from '../fake-api/server.ts';
 import { ravelAgent } from '../unit/cli.ts';
 import { webAt } from './cluster-rig.ts';
-import { freshKernel } from './rig.ts';
+import { freshKernel, nodeNameOf } from './rig.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ravel-commands-'));
 const server = await startFakeServer({ token: 'let-me-in' });
@@ -19,7 +19,7 @@ const kubeconfig = join(folder, 'kubeconfig');
 writeFileSync(kubeconfig, server.kubeconfig);
 const { api } = server;
 const flags = [
-  ...['--compute-iface=eth0', '--nodename=n1', `--state-dir=${join(folder, 'state')}`, '--log-level=error'],
+  ...['--compute-iface=eth0', `--state-dir=${join(folder, 'state')}`, '--log-level=error'],
   ...['--config-name=ravel', '--config-namespace=lb', `--kubeconfig=${kubeconfig}`],
 ];
 
@@ -44,7 +44,7 @@ async function nothingOpen(): Promise<void> {
 for (const mode of ['director', 'realserver'] as const) {
   test(`${mode}: plan, --once, plan: something, done, nothing`, async () => {
     const kernel = freshKernel();
-    const call = (...words: string[]) => ravelAgent([...words, `--mode=${mode}`, ...flags], { kernel });
+    const call = (...words: string[]) => ravelAgent([...words, `--mode=${mode}`, `--nodename=${nodeNameOf(mode)}`, ...flags], { kernel });
     const plan = await call('plan');
     assert.equal(plan.code, 2, plan.err);
     assert.match(plan.out, /^10\.50\.0\.1$/m);
@@ -70,7 +70,7 @@ test('--once waits for no other machine: a node that has confirmed nothing gets 
 });
 
 test('plan with a refused ConfigMap: its path, exit 1; without one: that', async () => {
-  const call = () => ravelAgent(['plan', '--mode=director', ...flags], { kernel: freshKernel() });
+  const call = () => ravelAgent(['plan', '--mode=director', '--nodename=d1', ...flags], { kernel: freshKernel() });
   api.store.put(resources.configMaps, configMap('lb', 'ravel', { config: '{"config":{"nonsense":{}}}' }));
   const broken = await call();
   assert.deepEqual([broken.code, broken.out], [1, '']);

@@ -32,6 +32,9 @@ export const defaultOptions = {
   ...{ guard: { share: 0.5, count: 10, confirmed: false }, masquerade: { enabled: false }, ipvsSysctls: new Map<string, string>() },
 } satisfies Omit<AgentOptions, 'mode'>;
 
+/** A director that is one of the nodes is a story of its own. */
+export const nodeNameOf = (mode: Mode): string => (mode === 'director' ? 'd1' : defaultOptions.nodeName);
+
 export interface Line {
   readonly level: string;
   readonly message: string;
@@ -104,7 +107,7 @@ export class Rig {
     const log = collectingLog(this.lines);
     const journal = new SysctlJournal(this.folder, '1', 'boot');
     const parts = { kernel: { ...kernel.ports, ...ports }, journal, clock: this.clock, random: seededRandom(1), log };
-    this.composition = compositions[mode]({ ...defaultOptions, mode, ...options }, parts);
+    this.composition = compositions[mode]({ ...defaultOptions, mode, nodeName: nodeNameOf(mode), ...options }, parts);
     this.loop = new ReconcileLoop({
       plane: this.composition.plane,
       clock: this.clock,

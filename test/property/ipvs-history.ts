@@ -36,49 +36,60 @@ export interface IpvsHistory {
   readonly cuts: readonly number[];
 }
 
-const destinationSpec = (forward: fc.Arbitrary<DestinationSpec['forward']>): fc.Arbitrary<DestinationSpec> =>
-  fc
-    .record({ forward, weight: fc.integer({ min: 0, max: 3 }), upper: fc.constantFrom(0, 0, 10, 6000), lower: fc.constantFrom(0, 5) })
-    .map(({ upper, lower, ...spec }) => ({ ...spec, upperThreshold: upper, lowerThreshold: Math.min(upper, lower) }));
+type Reach = Pick<DestinationSpec, 'forward' | 'tunnel'>;
 
-function serviceSpec(extra: boolean): fc.Arbitrary<ServiceSpec> {
-  const plain = fc.record({
+const toNode: fc.Arbitrary<Reach> = fc.constantFrom<Reach>(
+  ...([{ forward: 'direct' }, { forward: 'tunnel' }, { forward: 'tunnel', tunnel: { type: 'gre' } }] as const),
+  ...([
+    { forward: 'tunnel', tunnel: { type: 'gue', port: 6080 } },
+    { forward: 'tunnel', tunnel: { type: 'gue', port: 6081 } },
+  ] as const),
+);
+const toPod: fc.Arbitrary<Reach> = fc.constant<Reach>({ forward: 'masquerade' });
+/** The agent never makes such a one. */
+const toItself: fc.Arbitrary<Reach> = fc.constant<Reach>({ forward: 'local' });
+
+const destinationSpec = (reach: fc.Arbitrary<Reach>): fc.Arbitrary<DestinationSpec> =>
+  fc
+    .record({ reach, weight: fc.integer({ min: 0, max: 3 }), upper: fc.constantFrom(0, 0, 10, 6000), lower: fc.constantFrom(0, 5) })
+    .map(({ reach: how, upper, lower, weight }) => ({ ...how, weight, upperThreshold: upper, lowerThreshold: Math.min(upper, lower) }));
+
+const serviceSpec: fc.Arbitrary<ServiceSpec> = fc.oneof(
+  fc.record({
     scheduler: fc.constantFrom('rr', 'wrr', 'lc', 'wlc', 'sh', 'mh'),
     schedulerFlags: fc.constantFrom<readonly (1 | 2 | 3)[]>([], [1], [2], [1, 2]),
-  });
-  return extra ? fc.oneof(plain, fc.constant({ scheduler: 'rr', persistenceSeconds: 300 })) : plain;
-}
+  }),
+  fc.record({
+    ...{ scheduler: fc.constantFrom('rr', 'wlc'), persistenceSeconds: fc.constantFrom(60, 300) },
+    persistencePrefix: fc.constantFrom(24, 32),
+  }),
+  fc.constantFrom({ scheduler: 'rr', persistenceSeconds: 300 }, { scheduler: 'rr', onePacket: true }),
+);
 
 const serviceId = (addresses: readonly string[]): fc.Arbitrary<ServiceId & { address: string; port: number }> =>
   fc.record({
-    protocol: fc.constantFrom('tcp' as const, 'udp' as const),
+    protocol: fc.constantFrom('tcp' as const, 'udp' as const, 'sctp' as const),
     address: fc.constantFrom(...addresses),
     port: fc.constantFrom(80, 443),
   });
 
-function destinations(
-  id: { address: string; port: number },
-  forward: fc.Arbitrary<DestinationSpec['forward']>,
-): fc.Arbitrary<DesiredDestination[]> {
+function destinations(id: { address: string; port: number }, foreign: boolean): fc.Arbitrary<DesiredDestination[]> {
   const base = id.address.includes(':') ? '2001:db8:1::' : '10.20.0.';
+  const last = fc.integer({ min: 11, max: 15 });
+  const node = fc.record({ last, port: fc.constant(id.port), spec: destinationSpec(foreign ? fc.oneof(toNode, toItself) : toNode) });
+  const pod = fc.record({ last, port: fc.constantFrom(8080, 8081), spec: destinationSpec(toPod) });
   return fc
-    .uniqueArray(fc.record({ last: fc.integer({ min: 11, max: 15 }), spec: destinationSpec(forward) }), {
-      maxLength: 4,
-      selector: ({ last }) => last,
-    })
+    .uniqueArray(fc.oneof({ weight: 2, arbitrary: node }, pod), { maxLength: 4, selector: (one) => `${one.last} ${one.port}` })
     .map((list) =>
-      list.sort((a, b) => a.last - b.last).map(({ last, spec }) => ({ id: { address: `${base}${last}`, port: id.port }, spec })),
+      list
+        .sort((a, b) => a.last - b.last || a.port - b.port)
+        .map((one) => ({ id: { address: `${base}${one.last}`, port: one.port }, spec: one.spec })),
     );
 }
 
 const service = (addresses: readonly string[], foreign: boolean): fc.Arbitrary<DesiredIpvsService> =>
   serviceId(addresses).chain((id) =>
-    fc
-      .record({
-        spec: serviceSpec(foreign),
-        destinations: destinations(id, foreign ? fc.constantFrom('masquerade', 'direct') : fc.constantFrom('direct', 'tunnel')),
-      })
-      .map((parts) => ({ key: serviceKey(id), id, ...parts })),
+    fc.record({ spec: serviceSpec, destinations: destinations(id, foreign) }).map((parts) => ({ key: serviceKey(id), id, ...parts })),
   );
 
 const services = (addresses: readonly string[], foreign: boolean, maxLength: number): fc.Arbitrary<DesiredIpvsService[]> =>
@@ -130,12 +141,15 @@ function picture(
   list: readonly (Pick<Service, 'id' | 'spec'> & { destinations: readonly Pick<Service['destinations'][number], 'id' | 'spec'>[] })[],
 ): Map<string, string> {
   const specText = (spec: DestinationSpec): string =>
-    JSON.stringify([spec.forward, spec.weight, spec.upperThreshold ?? 0, spec.lowerThreshold ?? 0]);
+    JSON.stringify([spec.forward, spec.tunnel ?? null, spec.weight, spec.upperThreshold ?? 0, spec.lowerThreshold ?? 0]);
   return new Map(
     list.map(({ id, spec, destinations: held }) => [
       serviceKey(id),
       JSON.stringify([
-        [spec.scheduler, spec.schedulerFlags ?? [], spec.persistenceSeconds ?? null],
+        [spec.scheduler, spec.schedulerFlags ?? [], spec.onePacket ?? false],
+        spec.persistenceSeconds === undefined
+          ? []
+          : [spec.persistenceSeconds, spec.persistencePrefix ?? (serviceKey(id).includes('[') ? 128 : 32)],
         held.map((destination) => `${destinationKey(destination.id)} ${specText(destination.spec)}`).sort(),
       ]),
     ]),
@@ -143,8 +157,8 @@ function picture(
 }
 
 /** What the agent never writes marks a service as somebody else's. */
-function isMarkedForeign({ spec, destinations: held }: Service): boolean {
-  return spec.persistenceSeconds !== undefined || held.some(({ spec: { forward } }) => forward === 'masquerade' || forward === 'local');
+function isMarkedForeign({ destinations: held }: Service): boolean {
+  return held.some(({ spec: { forward } }) => forward === 'local');
 }
 
 /** By the rules of docs/ownership.md, written down a second time: what must not change on the way to the target. */
@@ -164,7 +178,7 @@ function leastOperations(list: readonly Service[], target: Target, kept: Readonl
   for (const [key, wanted] of target) {
     const held = before.get(key);
     const pairs = (item: Parameters<typeof picture>[0][number] | undefined): string[] =>
-      item === undefined ? [] : (JSON.parse(picture([item]).get(key) ?? '[[],[]]') as [unknown, string[]])[1];
+      item === undefined ? [] : (JSON.parse(picture([item]).get(key) ?? '[[],[],[]]') as [unknown, unknown, string[]])[2];
     const [have, want] = [pairs(held), pairs(wanted)];
     const names = (texts: readonly string[]): Set<string> => new Set(texts.map((text) => text.split(' ')[0] ?? ''));
     const changed = new Set([...names(want.filter((text) => !have.includes(text))), ...names(have.filter((text) => !want.includes(text)))]);

@@ -41,14 +41,38 @@ test('what the agent never writes is not there for it, and makes a service that 
   const services = new ObservedServices(
     snapshotFromObjects([
       service('10.50.0.1', [destination('10.20.0.1', { port: 81 }), destination('10.20.0.2')]),
-      service('10.50.0.2', [destination('10.20.0.1'), destination('10.20.0.2', { forward: 'masquerade' })]),
-      service('10.50.0.3', [destination('10.20.0.1')], { scheduler: 'wrr', persistenceSeconds: 60 }),
+      service('10.50.0.2', [destination('10.20.0.1'), destination('10.20.0.2', { forward: 'local' })]),
+      service('10.50.0.3', [destination('10.20.0.1')], { scheduler: 'wrr', persistenceSeconds: 60, persistenceEngine: 'sip' }),
     ]),
   );
   const seen = (key: string) => [[...services.sight(key).observed.keys()], services.sight(key).foreign];
   assert.deepEqual(seen('tcp 10.50.0.1:80'), [['10.20.0.2'], false], 'another port');
   assert.deepEqual(seen('tcp 10.50.0.2:80'), [['10.20.0.1'], true], 'a destination of a foreign kind');
   assert.deepEqual(seen('tcp 10.50.0.3:80'), [['10.20.0.1'], true], 'a service of a foreign kind');
+});
+
+test('what the agent does write is its own: pods on any port, persistence, datagrams one by one', () => {
+  const pods = [
+    destination('10.50.1.2', { forward: 'masquerade', port: 8080, weight: 1, active: 2 }),
+    destination('10.50.1.2', { forward: 'masquerade', port: 80 }),
+  ];
+  const services = new ObservedServices(
+    snapshotFromObjects([
+      service('10.50.0.1', [...pods, destination('10.50.1.2')]),
+      service('10.50.0.2', [], { scheduler: 'wrr', persistenceSeconds: 60, onePacket: true }),
+      service('2001:db8::1', [destination('2001:db8:50::2', { forward: 'masquerade', port: 8080 })]),
+    ]),
+  );
+  assert.deepEqual(
+    [...services.sight('tcp 10.50.0.1:80').observed],
+    [
+      ['10.50.1.2 8080', { weight: 1, connections: 2 }],
+      ['10.50.1.2 80', { weight: 1, connections: 0 }],
+      ['10.50.1.2', { weight: 1, connections: 0 }],
+    ],
+  );
+  assert.deepEqual([...services.sight('tcp [2001:db8::1]:80').observed.keys()], ['2001:db8:50::2 8080']);
+  for (const address of ['10.50.0.1', '10.50.0.2']) assert.equal(services.sight(`tcp ${address}:80`).foreign, false);
 });
 
 test('nobody counts connections of what was only written', () => {

@@ -1,0 +1,39 @@
+/** What a director that runs pods itself does with their share of the connections, before IPVS sees them. */
+import type { VirtualService } from '../model/cluster.ts';
+import type { LocalClaim } from './claims.ts';
+import type { DesiredNatService } from './types.ts';
+import type { Pod } from './weights.ts';
+
+/** IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP. */
+const PROTOCOL_NUMBER = { tcp: 6, udp: 17, sctp: 132 } as const;
+
+/** NFTNL_UDATA_COMMENT_MAXLEN less its closing zero. */
+const COMMENT_BYTES = 127;
+
+/** Chance is drawn from an unsigned 32-bit number; a share this small is none. */
+const MAXIMUM_SLOTS = 0x7fffffff;
+
+/** A virtual service in the words of the rules; its names are ASCII, so a character is a byte. */
+export function natService(virtualService: VirtualService, pods: readonly Pod[], slots = pods.length): DesiredNatService {
+  const { key, address, protocol, port, service, portName } = virtualService;
+  return {
+    ...{ key, address, port, protocol: PROTOCOL_NUMBER[protocol], pods },
+    comment: `${service}:${portName}`.slice(0, COMMENT_BYTES),
+    ...(slots === pods.length ? {} : { slots }),
+  };
+}
+
+/**
+ * The claim of this director's pods beside weights elsewhere: what they get together is in proportion to their
+ * weight, and each gets the same of it. Without weight elsewhere they get everything.
+ */
+export function localShare(virtualService: VirtualService, { weight, pods }: LocalClaim, elsewhere: number): DesiredNatService {
+  const slots = Math.round((pods.length * (weight + elsewhere)) / weight);
+  return natService(virtualService, pods, Math.min(MAXIMUM_SLOTS, Math.max(pods.length, slots)));
+}
+
+export function sumOf(weights: Iterable<number>): number {
+  let sum = 0;
+  for (const weight of weights) sum += weight;
+  return sum;
+}
