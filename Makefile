@@ -92,6 +92,7 @@ fuzz: deps ## fuzz the netlink readers for SECONDS (60) each; needs clang
 docs: deps ## write docs/native.md, the schema of the chart, and the README's examples and figures from their sources
 	@$(SCRIPT) scripts/generate-native-docs.ts
 	@$(SCRIPT) scripts/command-docs.ts
+	@$(SCRIPT) scripts/dataplane-docs.ts
 	@$(SCRIPT) scripts/chart.ts
 	@$(SCRIPT) scripts/readme.ts
 
