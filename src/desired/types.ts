@@ -82,3 +82,23 @@ export interface DesiredNat {
 export interface DesiredRealserver extends DesiredNat {
   readonly reasons: ReadonlyMap<VirtualServiceKey, Reason>;
 }
+
+/** A setting that must have an effect. */
+export interface SysctlRequirement {
+  /** What we may write: `net/ipv4/conf/eth0/arp_ignore`. */
+  readonly key: string;
+  /** The kernel uses the larger of `key` and this one; never written by us. Absent: `key` counts alone. */
+  readonly all?: string;
+  /** Whether a value in effect will do. */
+  readonly accepts: (effective: string) => boolean;
+  /** What to write when it will not. */
+  readonly value: string;
+  /** Why, for people: `so that this host never answers ARP for a VIP`. */
+  readonly why: string;
+  /** It is done without where it cannot be had; status warns of it. Default false. */
+  readonly optional?: boolean;
+  /** It is done without where the kernel does not have it. Default: as `optional`. */
+  readonly mayBeMissing?: boolean;
+  /** Told in status while it is required. */
+  readonly warning?: string;
+}

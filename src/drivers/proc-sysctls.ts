@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KernelError } from '../native/errors.ts';
 
@@ -6,6 +6,8 @@ import { KernelError } from '../native/errors.ts';
 export interface SysctlPort {
   /** Without the closing newline; undefined when the kernel has no such setting. */
   read(key: string): Promise<string | undefined>;
+  /** Names of the settings in a folder; none where there is no such folder. */
+  names(folder: string): Promise<readonly string[]>;
   /** Throws {@link KernelError}; EROFS where /proc/sys is mounted read-only. */
   write(key: string, value: string): Promise<void>;
 }
@@ -38,6 +40,15 @@ export class ProcSysctls implements SysctlPort {
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
       throw systemError(error, 'sysctl.read', key, 'cannot be read');
+    }
+  }
+
+  async names(folder: string): Promise<readonly string[]> {
+    try {
+      return await readdir(join(this.#root, folder));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw systemError(error, 'sysctl.list', folder, 'cannot be listed');
     }
   }
 

@@ -1,23 +1,9 @@
 /** Kernel settings: only what is needed, only on the interfaces in use, never without a way back. */
+import type { SysctlRequirement } from '../desired/types.ts';
+import { didYouMean } from '../model/problems.ts';
 import type { JournalEntry, SysctlJournal } from './journal.ts';
 import { failureOf, nothingDone, type DriverFailure, type DriverOutcome } from './outcome.ts';
 import { sysctlCommand, type SysctlPort } from './proc-sysctls.ts';
-
-/** A setting that must have an effect. */
-export interface SysctlRequirement {
-  /** What we may write: `net/ipv4/conf/eth0/arp_ignore`. */
-  readonly key: string;
-  /** The kernel uses the larger of `key` and this one; never written by us. Absent: `key` counts alone. */
-  readonly all?: string;
-  /** Whether a value in effect will do. */
-  readonly accepts: (effective: string) => boolean;
-  /** What to write when it will not. */
-  readonly value: string;
-  /** Why, for people: `so that this host never answers ARP for a VIP`. */
-  readonly why: string;
-  /** It is done without where it cannot be had; {@link SysctlDriver.warnings} says so. Default false. */
-  readonly optional?: boolean;
-}
 
 export interface SysctlOperation {
   readonly key: string;
@@ -31,6 +17,11 @@ export interface SysctlPlan {
   readonly operations: readonly SysctlOperation[];
   readonly failures: readonly DriverFailure[];
 }
+
+export type { SysctlRequirement };
+
+/** The kernel has no such setting. */
+class MissingError extends Error {}
 
 const conf = (interfaceName: string, name: string): string => `net/ipv4/conf/${interfaceName}/${name}`;
 
@@ -67,22 +58,6 @@ export function realserverRequirements(facing: readonly string[], inbound: reado
   ];
 }
 
-/** Default false in the kernel (Documentation/networking/ipvs-sysctl.rst): packets to a destination that is gone are dropped silently. */
-const expireNodest: SysctlRequirement = {
-  ...{ key: 'net/ipv4/vs/expire_nodest_conn', value: '1', optional: true },
-  accepts: (current) => current === '1',
-  why: 'so that a connection whose destination was removed ends at once instead of hanging',
-};
-
-/** What a director needs below net/ipv4/vs; `settings` are `name=value` pairs asked for by flag, which come first. */
-export function ipvsRequirements(settings: ReadonlyMap<string, string>): SysctlRequirement[] {
-  const asked = [...settings].map(([name, value]) => ({
-    ...{ key: `net/ipv4/vs/${name}`, value, why: 'asked for by --ipvs-sysctl' },
-    accepts: (current: string) => current.split(/\s+/).join(' ') === value.split(/\s+/).join(' '),
-  }));
-  return asked.some(({ key }) => key === expireNodest.key) ? asked : [...asked, expireNodest];
-}
-
 export class SysctlDriver {
   readonly #port: SysctlPort;
   readonly #journal: SysctlJournal;
@@ -98,27 +73,59 @@ export class SysctlDriver {
     return this.#warnings;
   }
 
-  /** Settings to change, and ours that nothing asks for any more put back. */
-  async plan(requirements: readonly SysctlRequirement[]): Promise<SysctlPlan> {
+  /**
+   * Settings to change, and ours that nothing asks for any more put back, as far as `mine` says that they are of the one
+   * who asks: several agents of a machine share the journal.
+   */
+  async plan(requirements: readonly SysctlRequirement[], mine: (key: string) => boolean = () => true): Promise<SysctlPlan> {
     const operations: SysctlOperation[] = [];
     const failures: DriverFailure[] = [];
-    this.#warnings = [];
+    const missing: SysctlRequirement[] = [];
+    this.#warnings = requirements.flatMap(({ warning }) => warning ?? []);
     for (const requirement of requirements) {
+      const { key, optional = false, mayBeMissing = optional } = requirement;
       try {
         const operation = await this.#planOne(requirement);
         if (operation !== undefined) operations.push(operation);
       } catch (error) {
-        if (requirement.optional === true) this.#warn(error, requirement.key);
-        else failures.push(failureOf(error, 'sysctl.plan', requirement.key));
+        if (error instanceof MissingError && mayBeMissing) missing.push(requirement);
+        else if (optional) this.#warn(error, key);
+        else failures.push(failureOf(error, 'sysctl.plan', key));
       }
+    }
+    try {
+      this.#warnings = [...this.#warnings, ...(await this.#missingWarnings(missing))];
+    } catch (error) {
+      failures.push(failureOf(error, 'sysctl.plan', 'settings that this kernel does not have'));
     }
     const wanted = new Set(requirements.map(({ key }) => key));
     try {
-      operations.push(...(await this.#planRestore((key) => !wanted.has(key))));
+      operations.push(...(await this.#planRestore((key) => mine(key) && !wanted.has(key))));
     } catch (error) {
       failures.push(failureOf(error, 'sysctl.journal', this.#journal.path));
     }
     return { operations, failures };
+  }
+
+  /** One for each, or one for all where the whole folder is not there. */
+  async #missingWarnings(requirements: readonly SysctlRequirement[]): Promise<string[]> {
+    const byFolder = new Map<string, { name: string; chosen: boolean }[]>();
+    for (const { key, optional } of requirements) {
+      const folder = key.slice(0, key.lastIndexOf('/'));
+      const name = key.slice(folder.length + 1);
+      byFolder.set(folder, [...(byFolder.get(folder) ?? []), { name, chosen: optional !== true }]);
+    }
+    const warnings: string[] = [];
+    for (const [folder, missing] of byFolder) {
+      const known = await this.#port.names(folder);
+      const names = missing.map(({ name }) => name).join(', ');
+      // Only what a person has typed can be mistyped.
+      const words = missing.map(
+        ({ name, chosen }) => `${folder}/${name}: this kernel has no such setting${chosen ? didYouMean(name, known) : ''}`,
+      );
+      warnings.push(...(known.length === 0 ? [`${folder} has no settings here, so that these are not made: ${names}`] : words));
+    }
+    return warnings;
   }
 
   #warn(error: unknown, key: string): void {
@@ -127,7 +134,7 @@ export class SysctlDriver {
 
   async #planOne({ key, all, accepts, value, why, optional = false }: SysctlRequirement): Promise<SysctlOperation | undefined> {
     const own = await this.#port.read(key);
-    if (own === undefined) throw new Error(`${key} does not exist: is the interface or the kernel module missing?`);
+    if (own === undefined) throw new MissingError(`${key} does not exist: is the interface or the kernel module missing?`);
     const general = all === undefined ? undefined : await this.#port.read(all);
     const inEffect = all === undefined ? own : effective(own, general);
     if (accepts(inEffect)) return undefined;

@@ -2,7 +2,8 @@ import { ArpAnnouncer } from '../announce/arp.ts';
 import { conflictJudge } from '../announce/conflicts.ts';
 import { AddressDriver } from '../drivers/addresses.ts';
 import { IpvsDriver } from '../drivers/ipvs.ts';
-import { ipvsRequirements, SysctlDriver } from '../drivers/sysctls.ts';
+import { ipvsRequirements } from '../desired/ipvs-sysctls.ts';
+import { SysctlDriver } from '../drivers/sysctls.ts';
 import { errorFields } from '../observe/log.ts';
 import { DirectorPlane } from '../reconcile/director.ts';
 import { keepListening } from '../reconcile/drift.ts';
@@ -37,7 +38,9 @@ export function director(options: AgentOptions, parts: Parts): Composition {
         log.warn('a node gets connections although its realserver has not confirmed its pods', { node, service, services: services.size });
       }
     },
-    settings: ipvsRequirements(options.ipvsSysctls),
+    settings: ipvsRequirements({
+      ...{ asked: options.ipvsSysctls, defaults: options.ipvsSysctlDefaults, conntrack: options.colocation !== 'disabled' },
+    }),
     desired: {
       ...{ ignoreCordon: options.ignoreCordon, weightOverride: options.weightOverride, idleDestinations: options.idleDestinations },
       ...{ drainMilliseconds: options.drainMilliseconds, readinessMilliseconds: options.readinessMilliseconds },

@@ -191,10 +191,19 @@ suite('connections to a destination that was removed', () => {
     }
   });
 
-  test('a setting asked for by flag that cannot be had still is a failure', async () => {
-    const rig = director({ ipvsSysctls: new Map([['sloppy_tcp', '1']]) }, kernelWith('1'));
-    await rig.publish(whole(both));
-    assert.match(rig.loop.status().failures[0]?.message ?? '', /sloppy_tcp/);
-    await rig.kill();
+  test('a setting asked for by flag that may not be written is a failure; one that the kernel does not have is a warning', async () => {
+    const ipvsSysctls = new Map([['sloppy_tcp', '1']]);
+    const locked = kernelWith('1');
+    locked.sysctls.values.set('net/ipv4/vs/sloppy_tcp', '0');
+    locked.sysctls.readOnly = true;
+    const refused = director({ ipvsSysctls }, locked);
+    await refused.publish(whole(both));
+    assert.match(refused.loop.status().failures[0]?.message ?? '', /sloppy_tcp/);
+    await refused.kill();
+    const without = director({ ipvsSysctls }, kernelWith('1'));
+    await without.publish(whole(both));
+    assert.deepEqual(without.loop.status().failures, []);
+    assert.deepEqual(without.composition.plane.status().warnings, ['net/ipv4/vs/sloppy_tcp: this kernel has no such setting']);
+    await without.kill();
   });
 });

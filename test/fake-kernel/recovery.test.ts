@@ -62,6 +62,7 @@ function mortal(kernel: FakeKernel, allowed: number): Partial<Kernel> {
     },
     sysctls: {
       read: (key) => sysctls.read(key),
+      names: (folder) => sysctls.names(folder),
       write: (key, value) => (spend(1) === 1 ? sysctls.write(key, value) : Promise.reject(new Killed())),
     },
   };

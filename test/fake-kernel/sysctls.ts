@@ -22,6 +22,12 @@ export class FakeSysctls implements SysctlPort {
     return this.values.get(key);
   }
 
+  async names(folder: string): Promise<readonly string[]> {
+    await Promise.resolve();
+    this.#faults.throwNext('sysctl.list', folder);
+    return [...this.values.keys()].filter((key) => key.startsWith(`${folder}/`)).map((key) => key.slice(folder.length + 1));
+  }
+
   async write(key: string, value: string): Promise<void> {
     await Promise.resolve();
     const code = this.readOnly ? 'EROFS' : this.values.has(key) ? undefined : 'ENOENT';

@@ -13,6 +13,8 @@ test('settings are read in one place and written through the other, which may ho
     for (const place of ['own', 'mounted']) writeFileSync(join(folder, place, 'net/ipv4/conf/eth0/arp_ignore'), '0\n');
     const sysctls = new ProcSysctls(join(folder, 'own'), join(folder, 'mounted'));
     assert.equal(await sysctls.read('net/ipv4/ip_forward'), '1');
+    assert.deepEqual(await sysctls.names('net/ipv4/conf/eth0'), ['arp_ignore']);
+    assert.deepEqual(await sysctls.names('net/ipv4/vs'), []);
     await sysctls.write('net/ipv4/conf/eth0/arp_ignore', '1');
     assert.equal(readFileSync(join(folder, 'mounted/net/ipv4/conf/eth0/arp_ignore'), 'utf8'), '1\n');
     assert.equal(readFileSync(join(folder, 'own/net/ipv4/conf/eth0/arp_ignore'), 'utf8'), '0\n');
