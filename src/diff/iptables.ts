@@ -1,7 +1,7 @@
 /**
  * The rules of a realserver in the nat table of legacy iptables, P being the prefix and h a hash:
  *
- *     PREROUTING      -j P
+ *     PREROUTING      -j P                          and OUTPUT, for what begins on this machine
  *     P               -d 192.0.2.10/32 -p tcp --dport 80 -j P-MASQ          with a masquerade policy only
  *                     -d 192.0.2.10/32 -p tcp --dport 80 -j P-SVC-h(service)
  *     P-MASQ          ! -s 10.50.0.0/16 -j MARK --set-xmark 0x4000/0x4000
@@ -11,10 +11,13 @@
  *     POSTROUTING     -j P-POSTROUTING
  *     P-POSTROUTING   --mark 0x4000/0x4000 -j MASQUERADE
  *
+ * A virtual service with more shares than pods (IPVS on this machine serves the rest) is jumped to with the probability
+ * pods/shares, and its P-SVC-h begins with `-j P-MASQ`: what is left to IPVS bears no mark.
+ *
  * The price of a connection grows with the number of virtual services, which is what nftables has maps for. Why
  * each chain is as it is: docs/iptables.md.
  */
-import type { DesiredNatService, MasqueradePolicy } from '../desired/types.ts';
+import type { DesiredNatService, MasqueradePolicy, NatServiceId } from '../desired/types.ts';
 import { addressFamily, compareAddresses, parsePrefix } from '../model/address.ts';
 import type { VirtualServiceKey } from '../model/cluster.ts';
 import type {
@@ -60,6 +63,12 @@ function markRule({ exceptSource }: MasqueradePolicy, family: 'ip' | 'ip6'): Ipt
   return { source: { address: network.address, length: network.prefix, inverted: true }, ...mark };
 }
 
+/** Some of its connections go on to IPVS on this machine. */
+const isShared = ({ pods, slots }: DesiredNatService): boolean => slots !== undefined && slots > pods.length;
+
+/** Its own chain marks what it takes, since not everything that is meant for it goes there. */
+const marksItself = (service: DesiredNatService, { masquerade }: IptablesLayout): boolean => masquerade.enabled && isShared(service);
+
 /** Chains of services and their pods, each once, whoever of the virtual services uses them. */
 class ServiceChains {
   readonly #layout: IptablesLayout;
@@ -79,7 +88,7 @@ class ServiceChains {
   nameFor(service: DesiredNatService): string {
     const { prefix, hash } = this.#layout;
     const protocol = protocolName(service.protocol);
-    const pods = service.pods.map(({ address, port }) => `${address} ${port}`).join();
+    const pods = `${marksItself(service, this.#layout) ? 'marked ' : ''}${service.pods.map(({ address, port }) => `${address} ${port}`).join()}`;
     let name = `${prefix}-SVC-${hash(service.comment + protocol)}`;
     // Two with the same name and different pods must not share: one of them would reach the other's.
     if ((this.#pods.get(name) ?? pods) !== pods) name = `${prefix}-SVC-${hash(`${service.comment}${protocol} ${service.key}`)}`;
@@ -99,11 +108,12 @@ class ServiceChains {
       seen.add(pod.address);
       return this.#endpoint(service, pod, known ? `${pod.address}:${pod.port}` : pod.address);
     });
-    const rules = endpoints.map((chain, index): IptablesRule => {
+    const choices = endpoints.map((chain, index): IptablesRule => {
       const left = endpoints.length - index;
       return left === 1 ? { target: jumpTo(chain) } : { probability: 1 / left, target: jumpTo(chain) };
     });
-    this.#chains.set(name, { name, rules });
+    const mark: IptablesRule[] = marksItself(service, this.#layout) ? [{ target: jumpTo(`${this.#layout.prefix}-MASQ`) }] : [];
+    this.#chains.set(name, { name, rules: [...mark, ...choices] });
   }
 
   #endpoint({ comment, protocol }: DesiredNatService, pod: Pod, identity: string): string {
@@ -126,40 +136,49 @@ function sameRules(a: readonly IptablesRule[], b: readonly IptablesRule[]): bool
 }
 
 /** By address, then protocol, then port: the same order whatever the order of the configuration. */
-function byVirtualService(a: DesiredNatService, b: DesiredNatService): number {
+function byVirtualService(a: NatServiceId, b: NatServiceId): number {
   return compareAddresses(a.address, b.address) || a.protocol - b.protocol || a.port - b.port;
 }
 
 /**
- * All that is ours in the table for these virtual services; those of the other family are left out. RangeError for
- * a prefix that leaves no room for a hash.
+ * All that is ours in the table for these virtual services; those of the other family are left out. `masqueraded`: IPVS on
+ * this machine translates them, and their clients are to appear as this machine. RangeError for a prefix that leaves no
+ * room for a hash.
  */
-export function iptablesProgram(services: Iterable<DesiredNatService>, layout: IptablesLayout): IptablesProgram {
+export function iptablesProgram(
+  services: Iterable<DesiredNatService>,
+  layout: IptablesLayout,
+  masqueraded: Iterable<NatServiceId> = [],
+): IptablesProgram {
   const { prefix, family, masquerade } = layout;
   if (prefix.length > LONGEST_PREFIX) {
     throw new RangeError(`chain prefix ${prefix}: at most ${LONGEST_PREFIX} characters, a chain's name has 28`);
   }
-  const wanted = [...services].filter(({ address, pods }) => addressFamily(address) === (family === 'ip' ? 4 : 6) && pods.length > 0);
+  const ofFamily = ({ address }: NatServiceId): boolean => addressFamily(address) === (family === 'ip' ? 4 : 6);
+  const wanted = [...services].filter((service) => ofFamily(service) && service.pods.length > 0);
+  const left = [...masqueraded].filter(ofFamily).sort(byVirtualService);
   const chains = new ServiceChains(layout);
+  const match = ({ address, protocol, port }: NatServiceId) => ({ destination: host(address, family), protocol, port });
   const base: IptablesRule[] = [];
   for (const service of wanted.sort(byVirtualService)) {
-    const match = {
-      destination: host(service.address, family),
-      protocol: service.protocol,
-      port: service.port,
-      ...(service.comment === '' ? {} : { comment: service.comment }),
-    };
-    if (masquerade.enabled) base.push({ ...match, target: jumpTo(`${prefix}-MASQ`) });
-    base.push({ ...match, target: jumpTo(chains.nameFor(service)) });
+    const { comment, pods, slots = 0 } = service;
+    const named = { ...match(service), ...(comment === '' ? {} : { comment }) };
+    const share = isShared(service) ? { probability: pods.length / slots } : {};
+    if (masquerade.enabled && !isShared(service)) base.push({ ...named, target: jumpTo(`${prefix}-MASQ`) });
+    base.push({ ...named, ...share, target: jumpTo(chains.nameFor(service)) });
   }
+  for (const id of left) base.push({ ...match(id), target: { kind: 'setMark', ...MASQUERADE_MARK } });
   const mark = markRule(masquerade, family);
-  const jumps: IptablesJump[] = [{ from: 'PREROUTING', to: prefix }];
+  const jumps: IptablesJump[] = [
+    { from: 'PREROUTING', to: prefix },
+    { from: 'OUTPUT', to: prefix },
+  ];
   const skeleton: IptablesChain[] = [
     { name: prefix, rules: base },
     { name: `${prefix}-MASQ`, rules: mark === undefined ? [] : [mark] },
   ];
   // Where nothing is translated nothing needs masquerading: a node without pods touches POSTROUTING not at all.
-  if (wanted.length > 0) {
+  if (wanted.length > 0 || left.length > 0) {
     jumps.push({ from: 'POSTROUTING', to: `${prefix}-POSTROUTING` });
     skeleton.push({ name: `${prefix}-POSTROUTING`, rules: [{ mark: MASQUERADE_MARK, target: { kind: 'masquerade' } }] });
   }
@@ -198,7 +217,7 @@ function servicesOf(prefix: string, chains: ReadonlyMap<string, readonly Iptable
   const services = new Map<string, string[]>();
   for (const rule of chains.get(prefix) ?? []) {
     const { destination, protocol, port } = rule;
-    if (destination === undefined || protocol === undefined || port === undefined) continue;
+    if (destination === undefined || protocol === undefined || port === undefined || rule.target.kind !== 'jump') continue;
     const address = destination.address.includes(':') ? `[${destination.address}]` : destination.address;
     const key = `${protocolName(protocol)} ${address}:${port}`;
     let parts = services.get(key);

@@ -12,6 +12,8 @@ export interface NatChangeText {
   /** `createElement`, `addChain`, … */
   readonly op: string;
   readonly text: string;
+  /** Absent: the backend that made the plan. */
+  readonly kind?: NatBackendKind;
 }
 
 /** Made by a backend for itself; others look at this much of it. */

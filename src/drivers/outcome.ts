@@ -13,6 +13,8 @@ export interface DriverFailure {
   /** What cannot be relied on because of it. */
   readonly key?: VirtualServiceKey;
   readonly address?: Address;
+  /** No VIP of this family can be relied on because of it. */
+  readonly family?: 4 | 6;
 }
 
 /** What a driver did in one pass. */

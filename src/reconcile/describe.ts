@@ -47,5 +47,5 @@ export function describeIpvs(operation: IpvsOperation): PlannedChange {
 
 /** What a plan of the nat rules does. */
 export function describeNat(kind: NatBackendKind, plan: NatBackendPlan): PlannedChange[] {
-  return plan.changes().map(({ vip, op, text }) => ({ vip, kind, op, text }));
+  return plan.changes().map(({ vip, op, text, kind: by = kind }) => ({ vip, kind: by, op, text }));
 }

@@ -27,7 +27,7 @@ test('case C12: nat rules of a realserver', options, async () => {
   await using netns = await Netns.create();
   await using iptables = await Iptables.open({ family: 'ip', netns });
   const outcome = await iptables.commit(programOf(api()));
-  assert.deepEqual(outcome, { changed: true, attempts: 1, lockWaitMs: outcome.lockWaitMs, added: 7, rewritten: 0, removed: 0, jumps: 2 });
+  assert.deepEqual(outcome, { changed: true, attempts: 1, lockWaitMs: outcome.lockWaitMs, added: 7, rewritten: 0, removed: 0, jumps: 3 });
   // 0.33333333349 is 0.33333333333 in the 31 bits that the kernel keeps.
   assert.equal(
     saved(netns),
@@ -44,6 +44,7 @@ test('case C12: nat rules of a realserver', options, async () => {
 :RAVEL-SEP-EXJDSLQI5OY6EQPI - [0:0]
 :RAVEL-SVC-RUKNB3TURLFC6SGL - [0:0]
 [0:0] -A PREROUTING -j RAVEL
+[0:0] -A OUTPUT -j RAVEL
 [0:0] -A POSTROUTING -j RAVEL-POSTROUTING
 [0:0] -A RAVEL -d 192.0.2.10/32 -p tcp -m tcp --dport 80 -m comment --comment "shop/api:http" -j RAVEL-MASQ
 [0:0] -A RAVEL -d 192.0.2.10/32 -p tcp -m tcp --dport 80 -m comment --comment "shop/api:http" -j RAVEL-SVC-RUKNB3TURLFC6SGL
@@ -76,7 +77,13 @@ test('case C12: a node without pods has the skeleton only, UDP has chains of its
   const lines = saved(netns).split('\n');
   assert.deepEqual(
     lines.filter((line) => line.includes('RAVEL')),
-    [':RAVEL - [0:0]', ':RAVEL-MASQ - [0:0]', '[0:0] -A PREROUTING -j RAVEL', '[0:0] -A RAVEL-MASQ -j MARK --set-xmark 0x4000/0x4000'],
+    [
+      ':RAVEL - [0:0]',
+      ':RAVEL-MASQ - [0:0]',
+      '[0:0] -A PREROUTING -j RAVEL',
+      '[0:0] -A OUTPUT -j RAVEL',
+      '[0:0] -A RAVEL-MASQ -j MARK --set-xmark 0x4000/0x4000',
+    ],
   );
   await iptables.commit(programOf([natService('192.0.2.10', 53, 'dns/resolver:dns', ['10.50.1.9'], 17)]));
   assert.deepEqual(chainOf(saved(netns), 'RAVEL').at(-1)?.split(' -j ')[1], 'RAVEL-SVC-JLUUYCJAWZ2LAHMK');
@@ -136,7 +143,7 @@ test('case C13: rules and counters of others stay, what is stale of ours goes, n
   load(netns, OTHERS);
   assert.equal(saved(netns), OTHERS);
   const outcome = await iptables.commit(programOf(api()));
-  assert.deepEqual([outcome.added, outcome.removed, outcome.jumps], [7, 1, 2]);
+  assert.deepEqual([outcome.added, outcome.removed, outcome.jumps], [7, 1, 3]);
   const table = saved(netns);
   assert.equal(withoutOurs(table), withoutOurs(OTHERS));
   assert.ok(!table.includes('RAVEL-SVC-OLD'));
@@ -266,6 +273,7 @@ test('IPv6 is as IPv4', options, async () => {
     saved(netns, 'ip6').replaceAll(/^:.*\n/gm, ''),
     `*nat
 [0:0] -A PREROUTING -j RAVEL
+[0:0] -A OUTPUT -j RAVEL
 [0:0] -A POSTROUTING -j RAVEL-POSTROUTING
 [0:0] -A RAVEL -d 2001:db8::10/128 -p tcp -m tcp --dport 80 -m comment --comment "shop/api:http" -j RAVEL-MASQ
 [0:0] -A RAVEL -d 2001:db8::10/128 -p tcp -m tcp --dport 80 -m comment --comment "shop/api:http" -j RAVEL-SVC-RUKNB3TURLFC6SGL

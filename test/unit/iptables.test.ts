@@ -153,6 +153,7 @@ test('the difference names chains, jumps and virtual services; none where all is
   );
   assert.deepEqual(fresh.jumps, [
     { from: 'PREROUTING', to: 'RAVEL', change: 'add' },
+    { from: 'OUTPUT', to: 'RAVEL', change: 'add' },
     { from: 'POSTROUTING', to: 'RAVEL-POSTROUTING', change: 'add' },
   ]);
   const gone = diffIptables(listing(before), program([]), 'RAVEL');
