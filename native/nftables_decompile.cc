@@ -1,4 +1,5 @@
 // The reading half of nftables_statements.h.
+#include <algorithm>
 #include <cstring>
 #include <span>
 
@@ -36,6 +37,9 @@ class Decompiler {
   bool Mark(Statement* out);
   bool Address(Statement* out);
   bool Protocol(Statement* out);
+  bool InputInterface(Statement* out);
+  bool MaxSegment(Statement* out);
+  bool Flag(StatementKind kind, Statement* out);
 
   std::span<const Expression> rest_;
 };
@@ -127,6 +131,30 @@ bool Decompiler::Protocol(Statement* out) {
   return Accept(2);
 }
 
+bool Decompiler::InputInterface(Statement* out) {
+  const Expression* compare = Peek(ExpressionKind::kCompare, 1);
+  if (compare == nullptr) return false;
+  const auto end = std::ranges::find(compare->data, 0);
+  out->kind = StatementKind::kInputInterface;
+  out->interface.assign(compare->data.begin(), end);
+  return Accept(2);
+}
+
+// A mask and a comparison that only one value of the vocabulary has: the second compilation checks it.
+bool Decompiler::Flag(StatementKind kind, Statement* out) {
+  if (Peek(ExpressionKind::kBitwise, 1) == nullptr || Peek(ExpressionKind::kCompare, 2) == nullptr) return false;
+  out->kind = kind;
+  return Accept(3);
+}
+
+bool Decompiler::MaxSegment(Statement* out) {
+  const std::vector<uint8_t>& value = rest_.front().data;
+  if (value.size() != 2 || Peek(ExpressionKind::kTcpOptionSet, 1) == nullptr) return false;
+  out->kind = StatementKind::kMaxSegment;
+  out->segment = static_cast<uint16_t>(value[0] << 8 | value[1]);
+  return Accept(2);
+}
+
 // `*skip` instead of a statement: the match on the layer-3 protocol that the compiler adds by itself.
 bool Decompiler::Next(Statement* out, bool* skip) {
   const Expression& first = rest_.front();
@@ -139,11 +167,13 @@ bool Decompiler::Next(Statement* out, bool* skip) {
       out->kind = StatementKind::kCounter;
       return Accept(1);
     case ExpressionKind::kImmediate:
+      if (first.destination != NFT_REG_VERDICT) return MaxSegment(out);
       out->kind = StatementKind::kVerdict;
       out->verdict = first.verdict;
       return Accept(1);
     case ExpressionKind::kMeta:
       if (first.key == NFT_META_MARK) return Mark(out);
+      if (first.key == NFT_META_IIFNAME) return InputInterface(out);
       if (first.key == NFT_META_NFPROTO) {
         *skip = true;
         return compared && Accept(2);
@@ -151,7 +181,11 @@ bool Decompiler::Next(Statement* out, bool* skip) {
       if (compared) return Protocol(out);
       break;
     case ExpressionKind::kPayload:
+      if (compared && first == LoadTcpFlags()) return Flag(StatementKind::kTcpSyn, out);
       if (compared) return Address(out);
+      break;
+    case ExpressionKind::kCt:
+      if (first.key == NFT_CT_STATUS) return Flag(StatementKind::kDestinationTranslated, out);
       break;
     default:
       break;

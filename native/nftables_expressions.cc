@@ -12,12 +12,13 @@ struct NameRow {
 };
 
 constexpr NameRow kNames[] = {
-    {ExpressionKind::kPayload, "payload", nullptr},    {ExpressionKind::kMeta, "meta", nullptr},
-    {ExpressionKind::kMetaSet, "meta", nullptr},       {ExpressionKind::kCt, "ct", "nft_ct"},
-    {ExpressionKind::kNumgen, "numgen", "nft_numgen"}, {ExpressionKind::kLookup, "lookup", nullptr},
-    {ExpressionKind::kCompare, "cmp", nullptr},        {ExpressionKind::kBitwise, "bitwise", nullptr},
-    {ExpressionKind::kNat, "nat", "nft_nat"},          {ExpressionKind::kMasquerade, "masq", "nft_masq"},
-    {ExpressionKind::kCounter, "counter", nullptr},    {ExpressionKind::kImmediate, "immediate", nullptr},
+    {ExpressionKind::kPayload, "payload", nullptr},     {ExpressionKind::kMeta, "meta", nullptr},
+    {ExpressionKind::kMetaSet, "meta", nullptr},        {ExpressionKind::kCt, "ct", "nft_ct"},
+    {ExpressionKind::kNumgen, "numgen", "nft_numgen"},  {ExpressionKind::kLookup, "lookup", nullptr},
+    {ExpressionKind::kCompare, "cmp", nullptr},         {ExpressionKind::kBitwise, "bitwise", nullptr},
+    {ExpressionKind::kNat, "nat", "nft_nat"},           {ExpressionKind::kMasquerade, "masq", "nft_masq"},
+    {ExpressionKind::kCounter, "counter", nullptr},     {ExpressionKind::kImmediate, "immediate", nullptr},
+    {ExpressionKind::kTcpOptionSet, "exthdr", nullptr},
 };
 
 void WriteValue(MessageWriter& writer, uint16_t attribute, const std::vector<uint8_t>& value) {
@@ -46,7 +47,7 @@ void WriteData(MessageWriter& writer, const Expression& e) {
     case ExpressionKind::kCt:
       writer.U32Be(NFTA_CT_KEY, e.key);
       writer.U32Be(NFTA_CT_DREG, e.destination);
-      writer.U8(NFTA_CT_DIRECTION, e.direction);
+      if (e.directed) writer.U8(NFTA_CT_DIRECTION, e.direction);
       return;
     case ExpressionKind::kNumgen:
       writer.U32Be(NFTA_NG_DREG, e.destination);
@@ -82,8 +83,16 @@ void WriteData(MessageWriter& writer, const Expression& e) {
     case ExpressionKind::kMasquerade:
     case ExpressionKind::kCounter:
       return;
+    case ExpressionKind::kTcpOptionSet:
+      writer.U32Be(NFTA_EXTHDR_SREG, e.source);
+      writer.U8(NFTA_EXTHDR_TYPE, static_cast<uint8_t>(e.key));
+      writer.U32Be(NFTA_EXTHDR_OFFSET, e.offset);
+      writer.U32Be(NFTA_EXTHDR_LEN, e.length);
+      writer.U32Be(NFTA_EXTHDR_OP, NFT_EXTHDR_OP_TCPOPT);
+      return;
     case ExpressionKind::kImmediate: {
-      writer.U32Be(NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+      writer.U32Be(NFTA_IMMEDIATE_DREG, e.destination);
+      if (e.destination != NFT_REG_VERDICT) return WriteValue(writer, NFTA_IMMEDIATE_DATA, e.data);
       const size_t nest = writer.BeginNest(NFTA_IMMEDIATE_DATA);
       WriteVerdict(writer, e.verdict);
       writer.EndNest(nest);

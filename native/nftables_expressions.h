@@ -26,6 +26,7 @@ enum class ExpressionKind : uint8_t {
   kMasquerade,
   kCounter,
   kImmediate,
+  kTcpOptionSet,
 };
 
 struct Expression {
@@ -34,20 +35,21 @@ struct Expression {
   uint32_t destination = 0;           // NFTA_*_DREG
   bool has_destination = false;       // lookup: the value is wanted (register 0 takes a verdict)
   uint32_t base = 0;                  // payload: NFT_PAYLOAD_*_HEADER
-  uint32_t offset = 0;                // payload, bytes
-  uint32_t length = 0;                // payload and bitwise, bytes
-  uint32_t key = 0;                   // meta NFT_META_*, ct NFT_CT_*
+  uint32_t offset = 0;                // payload and exthdr, bytes
+  uint32_t length = 0;                // payload, bitwise and exthdr, bytes
+  uint32_t key = 0;                   // meta NFT_META_*, ct NFT_CT_*, exthdr TCPOPT_*
+  bool directed = false;              // ct: the key has a direction
   uint8_t direction = 0;              // ct: IP_CT_DIR_*
   uint32_t modulus = 0;               // numgen
   uint32_t operation = 0;             // cmp: NFT_CMP_*
   bool inverted = false;              // lookup: NFT_LOOKUP_F_INV
-  std::vector<uint8_t> data;          // cmp value, bitwise mask
+  std::vector<uint8_t> data;          // cmp value, bitwise mask, immediate value
   std::vector<uint8_t> exclusive_or;  // bitwise
   std::string set;                    // lookup
   uint32_t family = 0;                // nat: NFPROTO_*
   uint32_t address = 0;               // nat: register of the address
   uint32_t port = 0;                  // nat: register of the port
-  Verdict verdict;                    // immediate
+  Verdict verdict;                    // immediate, when the destination is NFT_REG_VERDICT
   bool operator==(const Expression&) const = default;
 };
 

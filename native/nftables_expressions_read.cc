@@ -74,20 +74,18 @@ bool ReadMeta(std::span<const uint8_t> data, Expression* e) {
 
 bool ReadCt(std::span<const uint8_t> data, Expression* e) {
   FieldReader fields(data);
-  bool direction = false;
-  const bool read = fields.Each(NFTA_CT_MAX, [&](const AttributeView& a) {
+  return fields.Each(NFTA_CT_MAX, [&](const AttributeView& a) {
     if (a.type == NFTA_CT_KEY)
       e->key = fields.U32(a);
     else if (a.type == NFTA_CT_DREG)
       e->destination = fields.U32(a);
     else if (a.type == NFTA_CT_DIRECTION) {
       e->direction = fields.U8(a);
-      direction = true;
+      e->directed = true;
     } else
       return false;  // NFTA_CT_SREG: writes the connection
     return true;
   });
-  return read && direction;
 }
 
 bool ReadNumgen(std::span<const uint8_t> data, Expression* e) {
@@ -193,13 +191,39 @@ bool ReadNat(std::span<const uint8_t> data, Expression* e) {
 bool ReadImmediate(std::span<const uint8_t> data, Expression* e) {
   FieldReader fields(data);
   return fields.Each(NFTA_IMMEDIATE_MAX, [&](const AttributeView& a) {
-    if (a.type == NFTA_IMMEDIATE_DREG) return fields.U32(a) == NFT_REG_VERDICT;
+    if (a.type == NFTA_IMMEDIATE_DREG) {
+      e->destination = fields.U32(a);
+      return true;
+    }
     if (a.type != NFTA_IMMEDIATE_DATA) return false;
     auto verdict = ReadVerdict(a.data);
-    if (!verdict) return false;
+    if (!verdict) return ReadBytes(a, &e->data);
     e->verdict = std::move(*verdict);
     return true;
   });
+}
+
+bool ReadTcpOptionSet(std::span<const uint8_t> data, Expression* e) {
+  FieldReader fields(data);
+  bool tcp = false;
+  const bool read = fields.Each(NFTA_EXTHDR_MAX, [&](const AttributeView& a) {
+    if (a.type == NFTA_EXTHDR_SREG)
+      e->source = fields.U32(a);
+    else if (a.type == NFTA_EXTHDR_TYPE)
+      e->key = fields.U8(a);
+    else if (a.type == NFTA_EXTHDR_OFFSET)
+      e->offset = fields.U32(a);
+    else if (a.type == NFTA_EXTHDR_LEN)
+      e->length = fields.U32(a);
+    else if (a.type == NFTA_EXTHDR_FLAGS)
+      return fields.U32(a) == 0;
+    else if (a.type == NFTA_EXTHDR_OP)
+      tcp = fields.U32(a) == NFT_EXTHDR_OP_TCPOPT;
+    else
+      return false;  // NFTA_EXTHDR_DREG: reads the option
+    return true;
+  });
+  return read && tcp;
 }
 
 // Masquerade with flags or ports carries attributes; ours carries none.
@@ -233,6 +257,8 @@ bool ReadData(std::span<const uint8_t> data, Expression* e) {
       return true;  // packets and bytes are state, not meaning
     case ExpressionKind::kImmediate:
       return ReadImmediate(data, e);
+    case ExpressionKind::kTcpOptionSet:
+      return ReadTcpOptionSet(data, e);
   }
   return false;
 }

@@ -23,6 +23,7 @@ Expression LoadPart(const KeyPart& part, uint32_t destination) {
     case Load::kCt:
       e.kind = ExpressionKind::kCt;
       e.key = row.position;
+      e.directed = true;
       e.direction = IP_CT_DIR_ORIGINAL;
       break;
     case Load::kNumgen:
@@ -30,6 +31,26 @@ Expression LoadPart(const KeyPart& part, uint32_t destination) {
       e.modulus = part.modulus;
       break;
   }
+  return e;
+}
+
+Expression LoadTcpFlags() {
+  Expression e;
+  e.kind = ExpressionKind::kPayload;
+  e.destination = kFirst;
+  e.base = NFT_PAYLOAD_TRANSPORT_HEADER;
+  e.offset = 13;
+  e.length = 1;
+  return e;
+}
+
+Expression WriteMaxSegment() {
+  Expression e;
+  e.kind = ExpressionKind::kTcpOptionSet;
+  e.source = kFirst;
+  e.key = 2;  // TCPOPT_MSS: kind, length, then the size
+  e.offset = 2;
+  e.length = 2;
   return e;
 }
 

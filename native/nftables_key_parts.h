@@ -31,6 +31,8 @@ inline constexpr PartRow kParts[] = {
     {Load::kTransport, 0, 2, NFPROTO_UNSPEC},            // source port of tcp, udp, sctp
     {Load::kTransport, 2, 2, NFPROTO_UNSPEC},            // destination port
     {Load::kCt, NFT_CT_DST_IP, 4, NFPROTO_UNSPEC},       // nft asks for no protocol match before it
+    {Load::kCt, NFT_CT_DST_IP6, 16, NFPROTO_UNSPEC},     //
+    {Load::kCt, NFT_CT_PROTO_DST, 2, NFPROTO_UNSPEC},    // to nft it has a type under a known protocol only
     {Load::kNumgen, 0, 4, NFPROTO_UNSPEC},               //
 };
 
@@ -38,5 +40,11 @@ inline const PartRow& Row(KeyPartKind kind) { return kParts[static_cast<size_t>(
 
 // The expression that loads `part` into register `destination`.
 Expression LoadPart(const KeyPart& part, uint32_t destination);
+
+inline constexpr uint8_t kTcpSynFlag = 0x02;
+// Loads byte 13 of the TCP header (RFC 9293): the flags.
+Expression LoadTcpFlags();
+// Writes the first register into the option "maximum segment size", where the packet has it.
+Expression WriteMaxSegment();
 
 }  // namespace ravel::nft

@@ -126,8 +126,16 @@ Statement ReadStatement(ProgramReader& in) {
     case StatementKind::kVerdict:
       s.verdict = ReadVerdictField(in);
       break;
+    case StatementKind::kInputInterface:
+      s.interface = in.String();
+      break;
+    case StatementKind::kMaxSegment:
+      s.segment = in.Number<uint16_t>();
+      break;
     case StatementKind::kMasquerade:
     case StatementKind::kCounter:
+    case StatementKind::kDestinationTranslated:
+    case StatementKind::kTcpSyn:
       break;
   }
   return s;

@@ -1,5 +1,8 @@
 #include "nftables_statements.h"
 
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <net/if.h>
+
 #include <cstring>
 
 #include "nftables_key_parts.h"
@@ -33,6 +36,13 @@ std::vector<uint8_t> HostWord(uint32_t value) {
   return bytes;
 }
 
+// Names in registers are IFNAMSIZ bytes, filled with zeros.
+std::vector<uint8_t> InterfaceName(const std::string& name) {
+  std::vector<uint8_t> bytes(name.begin(), name.end());
+  bytes.resize(IFNAMSIZ);
+  return bytes;
+}
+
 std::vector<uint8_t> PrefixMask(size_t length, uint8_t prefix) {
   std::vector<uint8_t> mask(length);
   for (size_t bit = 0; bit < prefix; ++bit) mask[bit / 8] |= static_cast<uint8_t>(0x80 >> bit % 8);
@@ -52,13 +62,16 @@ class Compiler {
   bool LoadKey(const std::vector<KeyPart>& key);
   bool Address(const Statement& statement);
   bool DnatMap(const Statement& statement);
-  void LoadMark() {
+  void LoadMeta(uint32_t key) {
     Expression e;
     e.kind = ExpressionKind::kMeta;
-    e.key = NFT_META_MARK;
+    e.key = key;
     e.destination = kFirst;
     Push(std::move(e));
   }
+  void DestinationTranslated();
+  bool TcpSyn();
+  bool MaxSegment(uint16_t segment);
   void Lookup(const Statement& statement, std::optional<uint32_t> destination) {
     Expression e;
     e.kind = ExpressionKind::kLookup;
@@ -72,6 +85,7 @@ class Compiler {
 
   uint8_t family_;
   uint8_t protocol_ = NFPROTO_UNSPEC;  // what `meta nfproto` was matched against so far
+  uint8_t transport_ = 0;              // what `meta l4proto` was matched against last
   std::vector<Expression> expressions_;
 };
 
@@ -80,11 +94,7 @@ class Compiler {
 bool Compiler::Require(uint8_t protocol) {
   if (protocol == NFPROTO_UNSPEC || protocol == protocol_ || protocol == family_) return true;
   if (family_ != NFPROTO_INET) return false;
-  Expression e;
-  e.kind = ExpressionKind::kMeta;
-  e.key = NFT_META_NFPROTO;
-  e.destination = kFirst;
-  Push(std::move(e));
+  LoadMeta(NFT_META_NFPROTO);
   Push(Compare(NFT_CMP_EQ, {protocol}));
   protocol_ = protocol;
   return true;
@@ -93,6 +103,7 @@ bool Compiler::Require(uint8_t protocol) {
 bool Compiler::LoadKey(const std::vector<KeyPart>& key) {
   for (const KeyPart& part : key) {
     if (!Require(Row(part.kind).family)) return false;
+    if (part.kind == KeyPartKind::kCtOriginalTransportDestination && transport_ == 0) return false;
   }
   uint32_t word = 0;
   for (const KeyPart& part : key) {
@@ -145,6 +156,36 @@ bool Compiler::DnatMap(const Statement& s) {
   return true;
 }
 
+// nft's form of a flag that is set: any bit left of the mask.
+void Compiler::DestinationTranslated() {
+  Expression e;
+  e.kind = ExpressionKind::kCt;
+  e.key = NFT_CT_STATUS;
+  e.destination = kFirst;
+  Push(std::move(e));
+  Push(Bitwise(HostWord(IPS_DST_NAT), HostWord(0)));
+  Push(Compare(NFT_CMP_NEQ, HostWord(0)));
+}
+
+bool Compiler::TcpSyn() {
+  if (transport_ != IPPROTO_TCP) return false;
+  Push(LoadTcpFlags());
+  Push(Bitwise({kTcpSynFlag}, {0}));
+  Push(Compare(NFT_CMP_NEQ, {0}));
+  return true;
+}
+
+bool Compiler::MaxSegment(uint16_t segment) {
+  if (transport_ != IPPROTO_TCP) return false;
+  Expression value;
+  value.kind = ExpressionKind::kImmediate;
+  value.destination = kFirst;
+  value.data = {static_cast<uint8_t>(segment >> 8), static_cast<uint8_t>(segment)};
+  Push(std::move(value));
+  Push(WriteMaxSegment());
+  return true;
+}
+
 bool Compiler::Add(const Statement& s) {
   Expression e;
   switch (s.kind) {
@@ -161,12 +202,13 @@ bool Compiler::Add(const Statement& s) {
     case StatementKind::kProtocol:
       Push(LoadPart({KeyPartKind::kL4Protocol, 0}, kFirst));
       Push(Compare(NFT_CMP_EQ, {s.protocol}));
+      transport_ = s.protocol;
       return true;
     case StatementKind::kSource:
     case StatementKind::kDestination:
       return Address(s);
     case StatementKind::kMarkOr:
-      LoadMark();
+      LoadMeta(NFT_META_MARK);
       // x | bits is (x & ~bits) ^ bits.
       Push(Bitwise(HostWord(~s.mask), HostWord(s.mask)));
       e.kind = ExpressionKind::kMetaSet;
@@ -174,7 +216,7 @@ bool Compiler::Add(const Statement& s) {
       e.source = kFirst;
       break;
     case StatementKind::kMarkIs:
-      LoadMark();
+      LoadMeta(NFT_META_MARK);
       if (s.mask != ~0U) Push(Bitwise(HostWord(s.mask), HostWord(0U)));
       e = Compare(NFT_CMP_EQ, HostWord(s.value));
       break;
@@ -184,6 +226,19 @@ bool Compiler::Add(const Statement& s) {
     case StatementKind::kCounter:
       e.kind = ExpressionKind::kCounter;
       break;
+    case StatementKind::kInputInterface:
+      // A name of IFNAMSIZ bytes has no room for its end; a shorter comparison is nft's wildcard.
+      if (s.interface.empty() || s.interface.size() >= IFNAMSIZ) return false;
+      LoadMeta(NFT_META_IIFNAME);
+      e = Compare(NFT_CMP_EQ, InterfaceName(s.interface));
+      break;
+    case StatementKind::kDestinationTranslated:
+      DestinationTranslated();
+      return true;
+    case StatementKind::kTcpSyn:
+      return TcpSyn();
+    case StatementKind::kMaxSegment:
+      return MaxSegment(s.segment);
     case StatementKind::kVerdict:
       e.kind = ExpressionKind::kImmediate;
       e.verdict = s.verdict;

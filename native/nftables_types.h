@@ -82,6 +82,8 @@ enum class KeyPartKind : uint8_t {
   kTransportSource,
   kTransportDestination,
   kCtOriginalIpDestination,
+  kCtOriginalIp6Destination,
+  kCtOriginalTransportDestination,
   kNumgenRandom,
 };
 
@@ -102,6 +104,10 @@ enum class StatementKind : uint8_t {
   kMarkIs,
   kMasquerade,
   kCounter,
+  kInputInterface,
+  kDestinationTranslated,
+  kTcpSyn,
+  kMaxSegment,
   kVerdict,
 };
 
@@ -116,6 +122,8 @@ struct Statement {
   uint8_t prefix = 0;            // source, destination
   uint32_t mask = 0;             // markIs; markOr: the bits
   uint32_t value = 0;            // markIs
+  std::string interface;         // inputInterface
+  uint16_t segment = 0;          // maxSegment, bytes
   Verdict verdict;               // verdict
   bool operator==(const Statement&) const = default;
 };

@@ -25,8 +25,14 @@ enum : uint32_t {
   kNumgenExpression = 23
 };
 // nft's enum proto_desc_id and the fields of its header templates.
-enum : uint32_t { kTcpHeader = 8, kIpHeader = 12, kIp6Header = 13 };
-enum : uint32_t { kIpProtocol = 9, kIpDestination = 12, kIp6NextHeader = 6, kIp6Destination = 9, kTcpDestination = 2 };
+enum : uint32_t { kTransportHeader = 11, kIpHeader = 12, kIp6Header = 13 };
+enum : uint32_t {
+  kIpProtocol = 9,
+  kIpDestination = 12,
+  kIp6NextHeader = 6,
+  kIp6Destination = 9,
+  kTransportDestination = 2
+};
 // The modulus is part of the expression, not of the type: any value prints a type of the same length.
 constexpr uint32_t kTypeofModulus = 2;
 
@@ -69,7 +75,8 @@ Bytes FieldTypeof(DataType type, bool ipv6) {
     case DataType::kInetProtocol:
       return ipv6 ? PayloadTypeof(kIp6Header, kIp6NextHeader) : PayloadTypeof(kIpHeader, kIpProtocol);
     case DataType::kInetService:
-      return PayloadTypeof(kTcpHeader, kTcpDestination);
+      // Of no protocol: nft refuses to load `tcp dport` of a map that a rule for UDP reads.
+      return PayloadTypeof(kTransportHeader, kTransportDestination);
     case DataType::kMark:
       PutU32(data, 0, NFT_META_MARK);
       return Typeof(kMetaExpression, data);

@@ -45,6 +45,8 @@ Napi::Value StatementValue(Napi::Env env, const Statement& statement) {
   object.Set("value", statement.value);
   object.Set("verdict", statement.verdict.code);
   object.Set("chain", statement.verdict.chain);
+  object.Set("interface", statement.interface);
+  object.Set("segment", static_cast<uint32_t>(statement.segment));
   return object;
 }
 

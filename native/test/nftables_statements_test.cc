@@ -28,8 +28,11 @@ std::vector<KeyPart> RandomKey(Random& random, uint8_t family) {
   // An address first: dnat takes its family from it.
   key.push_back({ipv4 ? KeyPartKind::kIpDestination : KeyPartKind::kIp6Destination, 0});
   for (size_t i = random() % 4; i > 0; --i) {
-    const KeyPartKind kinds[] = {ipv4 ? KeyPartKind::kIpSource : KeyPartKind::kIp6Source, KeyPartKind::kL4Protocol,
-                                 KeyPartKind::kTransportSource, KeyPartKind::kTransportDestination,
+    const KeyPartKind kinds[] = {ipv4 ? KeyPartKind::kIpSource : KeyPartKind::kIp6Source,
+                                 KeyPartKind::kL4Protocol,
+                                 KeyPartKind::kTransportSource,
+                                 KeyPartKind::kTransportDestination,
+                                 KeyPartKind::kCtOriginalIpDestination,
                                  KeyPartKind::kNumgenRandom};
     const KeyPartKind kind = kinds[random() % std::size(kinds)];
     key.push_back({kind, kind == KeyPartKind::kNumgenRandom ? static_cast<uint32_t>(1 + random() % 1000) : 0});
@@ -73,12 +76,22 @@ Statement RandomStatement(Random& random, uint8_t family) {
     case StatementKind::kVerdict:
       s.verdict = random() % 2 == 0 ? nft::Verdict{NFT_GOTO, "chain"} : nft::Verdict{NF_ACCEPT, {}};
       break;
+    case StatementKind::kInputInterface:
+      s.interface = std::string("eth0.1234567890").substr(0, 1 + random() % 15);
+      break;
+    case StatementKind::kMaxSegment:
+      s.segment = static_cast<uint16_t>(random());
+      break;
     case StatementKind::kMasquerade:
     case StatementKind::kCounter:
+    case StatementKind::kDestinationTranslated:
+    case StatementKind::kTcpSyn:
       break;
   }
   return s;
 }
+
+bool IsTcp(const Statement& s) { return s.kind == StatementKind::kTcpSyn || s.kind == StatementKind::kMaxSegment; }
 
 // Through the attributes and back, as the kernel would echo them.
 std::optional<std::vector<Expression>> Echo(const std::vector<Expression>& expressions) {
@@ -94,7 +107,14 @@ TEST(nftables_statements_survive_the_way_to_the_kernel_and_back) {
   for (int round = 0; round < 20000; ++round) {
     const uint8_t family = std::to_array<uint8_t>({NFPROTO_IPV4, NFPROTO_IPV6, NFPROTO_INET})[random() % 3];
     std::vector<Statement> statements;
-    for (size_t i = 1 + random() % 4; i > 0; --i) statements.push_back(RandomStatement(random, family));
+    for (size_t i = 1 + random() % 4; i > 0; --i) {
+      Statement s = RandomStatement(random, family);
+      if (IsTcp(s)) {
+        statements.push_back(Of(StatementKind::kProtocol));
+        statements.back().protocol = IPPROTO_TCP;
+      }
+      statements.push_back(std::move(s));
+    }
     const auto expressions = nft::Compile(family, statements);
     REQUIRE(expressions.has_value());
     const auto echoed = Echo(*expressions);
@@ -156,6 +176,63 @@ TEST(nftables_statements_that_cannot_be_written_are_refused) {
   CHECK(!nft::Compile(NFPROTO_IPV4, {set}));  // no key
   set.key.assign(5, {KeyPartKind::kIp6Source, 0});
   CHECK(!nft::Compile(NFPROTO_IPV6, {set}));  // 80 bytes
+}
+
+TEST(nftables_parts_of_tcp_need_the_protocol_before_them) {
+  const Statement syn = Of(StatementKind::kTcpSyn);
+  Statement segment = Of(StatementKind::kMaxSegment);
+  segment.segment = 1360;
+  Statement tcp = Of(StatementKind::kProtocol);
+  tcp.protocol = IPPROTO_TCP;
+  Statement udp = Of(StatementKind::kProtocol);
+  udp.protocol = IPPROTO_UDP;
+  Statement ports = Of(StatementKind::kInSet);
+  ports.set = "s";
+  ports.key = {{KeyPartKind::kCtOriginalTransportDestination, 0}};
+  for (const Statement& part : {syn, segment}) {
+    CHECK(!nft::Compile(NFPROTO_IPV4, {part}));
+    CHECK(!nft::Compile(NFPROTO_IPV4, {udp, part}));
+    CHECK(!nft::Compile(NFPROTO_IPV4, {tcp, udp, part}));
+  }
+  CHECK(!nft::Compile(NFPROTO_IPV4, {ports}));
+  CHECK(nft::Compile(NFPROTO_IPV4, {udp, ports}).has_value());
+  // nft --debug=netlink: immediate reg 1 0x00005005 (05 50 on the wire), exthdr write tcpopt reg 1 => 2b @ 2 + 2
+  const auto compiled = nft::Compile(NFPROTO_IPV6, {tcp, syn, segment});
+  REQUIRE(compiled && compiled->size() == 7);
+  CHECK((*compiled)[2].offset == 13 && (*compiled)[2].length == 1);
+  CHECK((*compiled)[3].data == std::vector<uint8_t>{2});
+  CHECK((*compiled)[5].data == (std::vector<uint8_t>{0x05, 0x50}));
+  CHECK((*compiled)[6].kind == ExpressionKind::kTcpOptionSet && (*compiled)[6].key == 2);
+}
+
+TEST(nftables_interface_names_are_compared_whole) {
+  Statement s = Of(StatementKind::kInputInterface);
+  s.interface = "eth0";
+  const auto compiled = nft::Compile(NFPROTO_IPV4, {s});
+  REQUIRE(compiled && compiled->size() == 2);
+  CHECK((*compiled)[1].data.size() == 16);
+  // eth* of nft: the name's bytes without the end.
+  auto wildcard = *compiled;
+  wildcard[1].data.resize(3);
+  CHECK(!nft::Decompile(NFPROTO_IPV4, wildcard));
+  for (const std::string& name : {std::string(), std::string(16, 'e')}) {
+    s.interface = name;
+    CHECK(!nft::Compile(NFPROTO_IPV4, {s}));
+  }
+}
+
+TEST(nftables_status_bits_that_are_not_ours_are_foreign) {
+  const auto ours = nft::Compile(NFPROTO_IPV4, {Of(StatementKind::kDestinationTranslated)});
+  REQUIRE(ours && ours->size() == 3);
+  auto source_translated = *ours;
+  source_translated[1].data[0] = 0x10;  // IPS_SRC_NAT
+  CHECK(!nft::Decompile(NFPROTO_IPV4, source_translated));
+  auto untranslated = *ours;
+  untranslated[2].operation = NFT_CMP_EQ;
+  CHECK(!nft::Decompile(NFPROTO_IPV4, untranslated));
+  auto replies = *ours;
+  replies[0].directed = true;
+  CHECK(!nft::Decompile(NFPROTO_IPV4, replies));
 }
 
 TEST(nftables_foreign_rules_give_no_statements) {

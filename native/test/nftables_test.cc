@@ -103,7 +103,7 @@ TEST(nftables_set_userdata_is_what_nft_writes) {
   // nft -f: set addresses { type ipv4_addr; }
   const nft::SetSpec addresses{"addresses", {nft::DataType::kIpv4Address}, nft::ValueKind::kNone, {}, false};
   CHECK(nft::SetUserdata(addresses) == (std::vector<uint8_t>{0, 4, 2, 0, 0, 0}));
-  // typeof ip daddr . ip protocol . tcp dport . numgen random mod 2 : ip daddr . tcp dport
+  // typeof ip daddr . ip protocol . th dport . numgen random mod 2 : ip daddr . th dport
   CHECK(nft::SetUserdata(EndpointsSet()).size() == 176);
   CHECK(nft::CommentOf(nft::CommentUserdata("shop/api:http")) == "shop/api:http");
   const std::vector<uint8_t> cut{0, 14, 's'};

@@ -17,7 +17,7 @@ import type {
   TableState,
   Verdict,
 } from '../native/nftables-types.ts';
-import { forEachElement } from './nat-elements.ts';
+import { forEachElement } from '../native/nftables-columns.ts';
 import type { ObservedRule } from './nat-equal.ts';
 import { sameHook, sameSet } from './nat-equal.ts';
 import { ADDRESSES, baseChains, ENDPOINTS, HAIRPIN, NAT_SETS, protocolName, SERVICES } from './nat-layout.ts';

@@ -1,6 +1,6 @@
 /** Translation rules in nftables: observed once, then followed; a change costs what it changes. */
 import type { DesiredNat, DesiredNatService } from '../desired/types.ts';
-import { forEachElement } from '../diff/nat-elements.ts';
+import { forEachElement } from '../native/nftables-columns.ts';
 import { NAT_TABLE, SERVICES } from '../diff/nat-layout.ts';
 import { natKey, natState, readableSets, type NatEntry, type NatState } from '../diff/nat-state.ts';
 import { diffNat, natRemoval, type NatPlan } from '../diff/nat.ts';

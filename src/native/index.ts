@@ -18,7 +18,7 @@ export { Conntrack } from './conntrack.ts';
 export { conntrackColumns, conntrackEntryAt, conntrackText } from './conntrack-columns.ts';
 export type * from './conntrack-types.ts';
 export { Nftables } from './nftables.ts';
-export { elementAt, toElements } from './nftables-elements.ts';
+export { elementAt, toElements } from './nftables-columns.ts';
 export { operationText, toText } from './nftables-text.ts';
 export type * from './nftables-types.ts';
 export { Iptables } from './iptables.ts';

@@ -40,6 +40,8 @@ interface NativeStatement {
   readonly value: number;
   readonly verdict: number;
   readonly chain: string;
+  readonly interface: string;
+  readonly segment: number;
 }
 
 interface NativeRule {
@@ -104,8 +106,14 @@ function decodeStatement(native: NativeStatement): Statement | undefined {
       return { kind, bits: native.mask };
     case 'markIs':
       return { kind, mask: native.mask, value: native.value };
+    case 'inputInterface':
+      return { kind, name: native.interface };
+    case 'maxSegment':
+      return { kind, bytes: native.segment };
     case 'masquerade':
     case 'counter':
+    case 'destinationTranslated':
+    case 'tcpSyn':
       return { kind };
     case 'verdict': {
       const verdict: Verdict | undefined = verdictOf(native.verdict, native.chain);

@@ -1,17 +1,8 @@
-/** Elements between objects and columns, with every value checked at its path. */
+/** Elements from objects to columns, with every value checked at its path. */
 import { inspect } from 'node:util';
-import { formatAddressBytes, writeAddress } from './address-bytes.ts';
-import type { DataType, Element, ElementBatch, ElementColumns, FieldValue, SetSpec, Verdict } from './nftables-types.ts';
-import {
-  COMMENT_BYTES,
-  columnWidth,
-  fieldWidth,
-  HOST_LITTLE_ENDIAN,
-  NAME_BYTES,
-  NO_CHAIN,
-  verdictOf,
-  VERDICTS,
-} from './nftables-vocabulary.ts';
+import { writeAddress } from './address-bytes.ts';
+import type { DataType, Element, ElementBatch, FieldValue, SetSpec, Verdict } from './nftables-types.ts';
+import { COMMENT_BYTES, columnWidth, fieldWidth, HOST_LITTLE_ENDIAN, NAME_BYTES, NO_CHAIN, VERDICTS } from './nftables-vocabulary.ts';
 import type { ProgramWriter } from './nftables-program.ts';
 
 /** Elements encoded between two looks at the clock. */
@@ -206,40 +197,4 @@ export function writeElementBatch(writer: ProgramWriter, set: SetSpec, batch: El
     checkComment(comment, `${path}.comments[${index + 1}]`);
     writer.string(comment);
   }
-}
-
-function readFields(types: readonly DataType[], bytes: Uint8Array, start: number): FieldValue[] {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const fields: FieldValue[] = [];
-  let at = start;
-  for (const type of types) {
-    if (type === 'ipv4_addr') fields.push(formatAddressBytes(bytes, 4, at));
-    else if (type === 'ipv6_addr') fields.push(formatAddressBytes(bytes, 6, at));
-    else if (type === 'inet_proto') fields.push(bytes[at] ?? 0);
-    else if (type === 'inet_service') fields.push(view.getUint16(at, false));
-    else fields.push(view.getUint32(at, HOST_LITTLE_ENDIAN));
-    at += fieldWidth(type);
-  }
-  return fields;
-}
-
-/** Row `row` of columns as an object; the set says what the bytes mean. RangeError outside the columns. */
-export function elementAt(set: SetSpec, columns: ElementBatch, row: number): Element {
-  if (!Number.isInteger(row) || row < 0 || row >= columns.count) throw new RangeError(`row ${row}: not in 0..${columns.count - 1}`);
-  const key = readFields(set.key, columns.keys, row * columnWidth(set.key));
-  const text = columns.comments?.[columns.comment?.[row] ?? 0] ?? '';
-  const comment = (columns.comment?.[row] ?? 0) === 0 || text === '' ? {} : { comment: text };
-  if (set.value === 'verdict') {
-    const target = columns.chain?.[row] ?? NO_CHAIN;
-    const value = verdictOf(columns.verdict?.[row] ?? 0, columns.chains?.[target] ?? '');
-    if (value === undefined) throw new RangeError(`row ${row}: verdict ${columns.verdict?.[row] ?? 0} is not one of ours`);
-    return { key, value, ...comment };
-  }
-  if (set.value === undefined || columns.values === undefined) return { key, ...comment };
-  return { key, value: readFields(set.value, columns.values, row * columnWidth(set.value)), ...comment };
-}
-
-/** All elements of columns as objects: for small sets and for tests. */
-export function toElements(set: SetSpec, columns: ElementBatch | ElementColumns): Element[] {
-  return Array.from({ length: columns.count }, (_, row) => elementAt(set, columns, row));
 }

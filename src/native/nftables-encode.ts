@@ -6,7 +6,17 @@ import { parseAddressBytes } from './address-bytes.ts';
 import { checkComment, checkName, show, verdictCode, writeElementBatch, writeElements } from './nftables-elements.ts';
 import { ProgramWriter } from './nftables-program.ts';
 import type { Chain, DataType, KeyPart, NftOperation, Rule, SetSpec, Statement, TableId } from './nftables-types.ts';
-import { columnWidth, DATA_TYPES, FAMILIES, HOOKS, KEY_PARTS, NUMGEN_RANDOM, operationCode, STATEMENTS } from './nftables-vocabulary.ts';
+import {
+  columnWidth,
+  DATA_TYPES,
+  FAMILIES,
+  HOOKS,
+  INTERFACE_BYTES,
+  KEY_PARTS,
+  NUMGEN_RANDOM,
+  operationCode,
+  STATEMENTS,
+} from './nftables-vocabulary.ts';
 
 /** NFT_DATA_VALUE_MAXLEN: bytes of a key or a value, and of the kernel's registers. */
 const REGISTER_BYTES = 64;
@@ -69,7 +79,7 @@ function writeSet(writer: ProgramWriter, set: SetSpec, path: string): void {
 
 /** Header fields exist under their own protocol only; `inet` tables have both. */
 function checkFamily(word: string, table: TableId, path: string): void {
-  const wrong = table.family === 'ip' ? /^ip6 / : table.family === 'ip6' ? /^ip / : undefined;
+  const wrong = table.family === 'ip' ? /(^|^ct original )ip6 / : table.family === 'ip6' ? /(^|^ct original )ip / : undefined;
   if (wrong?.test(word) === true) throw new TypeError(`${path}: ${word} in a table of family ${table.family}`);
 }
 
@@ -92,7 +102,7 @@ function writeKey(writer: ProgramWriter, key: readonly KeyPart[], table: TableId
     checkFamily(part, table, at);
     writer.u8(code);
     writer.u32(0);
-    bytes += part.startsWith('ip6') ? 16 : 4;
+    bytes += part.includes('ip6') ? 16 : 4;
   }
   if (bytes > REGISTER_BYTES) throw new RangeError(`${path}: longer than ${REGISTER_BYTES} bytes`);
 }
@@ -147,9 +157,44 @@ function writeStatement(writer: ProgramWriter, statement: Statement, table: Tabl
       writer.i32(verdictCode(statement.verdict, `${path}.verdict`));
       writer.string('chain' in statement.verdict ? statement.verdict.chain : '');
       return;
+    case 'inputInterface':
+      writer.string(interfaceName(statement.name, `${path}.name`));
+      return;
+    case 'maxSegment':
+      // What the option can hold (RFC 9293, 3.7.1).
+      writer.u16(integer(statement.bytes, 1, 0xffff, `${path}.bytes`));
+      return;
     case 'masquerade':
     case 'counter':
+    case 'destinationTranslated':
+    case 'tcpSyn':
       return;
+  }
+}
+
+/** As dev_valid_name() of the kernel has it, less what nft reads as a wildcard or cannot quote. */
+function interfaceName(name: unknown, path: string): string {
+  if (typeof name !== 'string' || !/^[^\s\0/:*"]+$/.test(name) || Buffer.byteLength(name) > INTERFACE_BYTES || /^\.\.?$/.test(name)) {
+    throw new TypeError(`${path}: expected the name of an interface, got ${show(name)}`);
+  }
+  return name;
+}
+
+/** Some parts of a packet have a meaning under one transport protocol only, which a statement before them must name. */
+function neededProtocol(statement: Statement): 'any' | number | undefined {
+  if (statement.kind === 'tcpSyn' || statement.kind === 'maxSegment') return 6;
+  return 'key' in statement && statement.key.includes('ct original proto-dst') ? 'any' : undefined;
+}
+
+function writeStatements(writer: ProgramWriter, statements: readonly Statement[], table: TableId, path: string): void {
+  let protocol: number | undefined;
+  for (const [index, statement] of statements.entries()) {
+    const needed = neededProtocol(statement);
+    if (needed !== undefined && (protocol === undefined || (needed !== 'any' && needed !== protocol))) {
+      throw new TypeError(`${path}[${index}]: needs a statement on protocol ${needed} before it`);
+    }
+    writeStatement(writer, statement, table, `${path}[${index}]`);
+    if (statement.kind === 'protocol') protocol = statement.protocol;
   }
 }
 
@@ -159,7 +204,7 @@ function writeRule(writer: ProgramWriter, rule: Rule, handle: bigint | undefined
   // NFT_RULE_MAXEXPRS is 128 expressions; no statement of ours is shorter than one.
   integer(rule.statements.length, 1, 128, `${path}.statements: count`);
   writer.u8(rule.statements.length);
-  for (const [index, statement] of rule.statements.entries()) writeStatement(writer, statement, table, `${path}.statements[${index}]`);
+  writeStatements(writer, rule.statements, table, `${path}.statements`);
   const comment = rule.comment ?? '';
   checkComment(comment, `${path}.comment`);
   writer.string(comment);

@@ -1,5 +1,5 @@
 /** Operations in the syntax of nft(8), one line each: for logs, plans and error messages, and what tests give to `nft -f`. */
-import { elementAt } from './nftables-elements.ts';
+import { elementAt } from './nftables-columns.ts';
 import type {
   Chain,
   DataType,
@@ -87,6 +87,14 @@ function statementText(statement: Statement, table: TableId): string {
     case 'masquerade':
     case 'counter':
       return statement.kind;
+    case 'inputInterface':
+      return `iifname ${quoted(statement.name)}`;
+    case 'destinationTranslated':
+      return 'ct status dnat';
+    case 'tcpSyn':
+      return 'tcp flags syn';
+    case 'maxSegment':
+      return `tcp option maxseg size set ${statement.bytes}`;
     case 'verdict':
       return verdict(statement.verdict);
   }
@@ -117,7 +125,7 @@ function expression(type: DataType, six: boolean): string {
     case 'inet_proto':
       return six ? 'ip6 nexthdr' : 'ip protocol';
     case 'inet_service':
-      return 'tcp dport';
+      return 'th dport';
     case 'mark':
       return 'meta mark';
     case 'slot':

@@ -63,6 +63,9 @@ export type KeyPart =
   | 'th sport'
   | 'th dport'
   | 'ct original ip daddr'
+  | 'ct original ip6 daddr'
+  /** Only after a `protocol` statement: without one nft knows no type for it. */
+  | 'ct original proto-dst'
   | { readonly numgen: 'random'; readonly modulus: number };
 
 /** The rule vocabulary: each kind is one nft statement or match, compiled to its expressions. */
@@ -75,7 +78,7 @@ export type Statement =
   | { readonly kind: 'protocol'; readonly protocol: number }
   /** `ip saddr <prefix>`, or `!=` it. Bits below the prefix do not count, and are listed as zeros. */
   | { readonly kind: 'source' | 'destination'; readonly address: string; readonly prefix: number; readonly inverted?: boolean }
-  /** `dnat ip to <key> map @map` (value: address . port) */
+  /** `dnat ip to <key> map @map` (value: address . port); `dnat ip6` with an IPv6 address in the key */
   | { readonly kind: 'dnatMap'; readonly key: readonly KeyPart[]; readonly map: string }
   /** `meta mark set meta mark | <bits>` */
   | { readonly kind: 'markOr'; readonly bits: number }
@@ -85,6 +88,14 @@ export type Statement =
   | { readonly kind: 'masquerade' }
   /** `counter` */
   | { readonly kind: 'counter' }
+  /** `iifname "<name>"`: 1 to 15 bytes, no wildcard. */
+  | { readonly kind: 'inputInterface'; readonly name: string }
+  /** `ct status dnat`: the destination of the connection was translated. */
+  | { readonly kind: 'destinationTranslated' }
+  /** `tcp flags syn`: set, whatever the other flags. Only after `protocol` 6. */
+  | { readonly kind: 'tcpSyn' }
+  /** `tcp option maxseg size set <bytes>`: the kernel lowers it only, and adds none. Only after `protocol` 6. */
+  | { readonly kind: 'maxSegment'; readonly bytes: number }
   | { readonly kind: 'verdict'; readonly verdict: Verdict };
 
 export interface Rule {

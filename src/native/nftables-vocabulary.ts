@@ -33,6 +33,8 @@ export const KEY_PARTS: readonly Exclude<KeyPart, object>[] = [
   'th sport',
   'th dport',
   'ct original ip daddr',
+  'ct original ip6 daddr',
+  'ct original proto-dst',
 ];
 export const NUMGEN_RANDOM = KEY_PARTS.length;
 
@@ -48,6 +50,10 @@ export const STATEMENTS: readonly Statement['kind'][] = [
   'markIs',
   'masquerade',
   'counter',
+  'inputInterface',
+  'destinationTranslated',
+  'tcpSyn',
+  'maxSegment',
   'verdict',
 ];
 
@@ -106,6 +112,8 @@ export const PROTOCOL_NAMES: ReadonlyMap<number, string> = new Map([
   [132, 'sctp'],
 ]);
 
+/** IFNAMSIZ less the terminating NUL. */
+export const INTERFACE_BYTES = 15;
 /** NFT_NAME_MAXLEN less the terminating NUL. */
 export const NAME_BYTES = 255;
 /** Longest comment that nft writes and reads again. */

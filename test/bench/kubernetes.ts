@@ -10,7 +10,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { build } from 'esbuild';
 import { bundleOptions } from '../../scripts/bundle-options.ts';
 import { resources } from '../../src/kubernetes/api.ts';
-import { toElements } from '../../src/native/nftables-elements.ts';
+import { toElements } from '../../src/native/nftables-columns.ts';
 import { Nftables } from '../../src/native/index.ts';
 import type { FakeServer } from '../fake-api/server.ts';
 import { ENDPOINTS, TABLE } from '../netns/nftables-support.ts';

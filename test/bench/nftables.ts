@@ -9,7 +9,7 @@ import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { Netns } from '../../src/native/netns.ts';
-import { toElements } from '../../src/native/nftables-elements.ts';
+import { toElements } from '../../src/native/nftables-columns.ts';
 import { toText } from '../../src/native/nftables-text.ts';
 import { Nftables } from '../../src/native/nftables.ts';
 import type { Element, NftOperation, SetSpec } from '../../src/native/nftables-types.ts';

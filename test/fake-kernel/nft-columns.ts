@@ -1,6 +1,6 @@
 /** Elements as the addon hands them over: fields padded to 4 bytes, strings in tables of their own. */
 import { endianness } from 'node:os';
-import { forEachElement } from '../../src/diff/nat-elements.ts';
+import { forEachElement } from '../../src/native/nftables-columns.ts';
 import type { DataType, Element, ElementBatch, ElementColumns, FieldValue, SetSpec, Verdict } from '../../src/native/nftables-types.ts';
 import { writeAddress } from '../../src/native/address-bytes.ts';
 

@@ -2,6 +2,7 @@
  * A packet's way through the fake kernels: from the client to the director's IPVS, to a node, to a pod. Chance
  * is followed along every branch, so a test can say "each pod gets a third" without drawing lots.
  */
+import { BlockList } from 'node:net';
 import type { KeyPart, Statement, Verdict } from '../../src/native/nftables-types.ts';
 import type { FakeKernel } from './kernel.ts';
 import type { FakeChain, FakeTable } from './nft-tables.ts';
@@ -12,6 +13,8 @@ export interface Packet {
   /** IPPROTO number. */
   readonly protocol: number;
   readonly port: number;
+  /** Interface it comes in on, or `local` when a process of this machine sends it. Default `eth0`. */
+  readonly from?: string;
 }
 
 /** One way a new connection may take. */
@@ -26,7 +29,7 @@ export interface Arrival {
 
 interface Branch {
   readonly packet: Packet;
-  readonly original: string;
+  readonly original: Packet;
   readonly mark: number;
   readonly masqueraded: boolean;
   readonly share: number;
@@ -56,17 +59,20 @@ function keys(parts: readonly KeyPart[], branch: Branch): { text: string; share:
       'meta l4proto': packet.protocol,
       'th sport': 0,
       'th dport': packet.port,
-      'ct original ip daddr': branch.original,
+      'ct original ip daddr': branch.original.destination,
+      'ct original ip6 daddr': branch.original.destination,
+      'ct original proto-dst': branch.original.port,
     }[part];
     found = found.map(({ fields, share }) => ({ fields: [...fields, value], share }));
   }
   return found.map(({ fields, share }) => ({ text: fields.join(' . '), share }));
 }
 
-function inPrefix(address: string, prefix: { address: string; prefix: number }): boolean {
-  const bits = (text: string): number => text.split('.').reduce((sum, octet) => sum * 256 + Number(octet), 0);
-  const size = 2 ** (32 - prefix.prefix);
-  return Math.floor(bits(address) / size) === Math.floor(bits(prefix.address) / size);
+function inPrefix(address: string, { address: network, prefix }: { address: string; prefix: number }): boolean {
+  const list = new BlockList();
+  const family = network.includes(':') ? 'ipv6' : 'ipv4';
+  list.addSubnet(network, prefix, family);
+  return list.check(address, family);
 }
 
 const matched = (branch: Branch, yes: boolean): Branch[] => [yes ? branch : { ...branch, state: 'next rule' }];
@@ -104,6 +110,13 @@ class Walk {
     switch (statement.kind) {
       case 'counter':
         return [branch];
+      case 'inputInterface':
+        return matched(branch, (packet.from ?? 'eth0') === statement.name);
+      case 'destinationTranslated':
+        return matched(branch, packet.destination !== branch.original.destination);
+      case 'tcpSyn':
+      case 'maxSegment':
+        throw new Error('a nat chain has nothing to say about segments');
       case 'protocol':
         return matched(branch, packet.protocol === statement.protocol);
       case 'source':
@@ -147,13 +160,13 @@ class Walk {
 
 /** What the nat chains of our table do to a new connection on a node: every way, with its probability. */
 export function traceNode(kernel: FakeKernel, packet: Packet): Arrival[] {
-  const table = kernel.nftables.table({ family: 'ip', name: 'ravel' });
-  let branches: Branch[] = [{ packet, original: packet.destination, mark: 0, masqueraded: false, share: 1, state: 'going' }];
+  const table = kernel.nftables.table({ family: packet.destination.includes(':') ? 'ip6' : 'ip', name: 'ravel' });
+  let branches: Branch[] = [{ packet, original: packet, mark: 0, masqueraded: false, share: 1, state: 'going' }];
   if (table !== undefined) {
     const walk = new Walk(table);
-    for (const hook of ['prerouting', 'postrouting'] as const) {
+    for (const hook of [packet.from === 'local' ? 'output' : 'prerouting', 'postrouting'] as const) {
       for (const chain of table.chains.values()) {
-        if (chain.chain.hook?.hook !== hook) continue;
+        if (chain.chain.hook?.hook !== hook || chain.chain.hook.type !== 'nat') continue;
         branches = branches.flatMap((branch) => walk.chain(chain, branch)).map((branch) => ({ ...branch, state: 'going' }));
       }
     }

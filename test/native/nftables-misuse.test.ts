@@ -74,11 +74,36 @@ const BAD: readonly [operation: unknown, message: RegExp][] = [
       [{ kind: 'vmap', key: [{ numgen: 'random', modulus: 0 }], map: 'm' }, /statements\[0\]\.key\[0\]\.modulus: /],
       [{ kind: 'verdict', verdict: { verdict: 'queue' } }, /statements\[0\]\.verdict\.verdict: unknown verdict 'queue'/],
       [{ kind: 'verdict', verdict: { verdict: 'goto' } }, /statements\[0\]\.verdict\.chain: /],
+      [{ kind: 'inSet', key: ['ct original ip6 daddr'], set: 's' }, /key\[0\]: ct original ip6 daddr in a table of family ip/],
+      [{ kind: 'inSet', key: ['ct original proto-dst'], set: 's' }, /statements\[0\]: needs a statement on protocol any before it/],
+      [{ kind: 'tcpSyn' }, /statements\[0\]: needs a statement on protocol 6 before it/],
+      [{ kind: 'maxSegment', bytes: 1360 }, /statements\[0\]: needs a statement on protocol 6 before it/],
+      ...['', 'eth*', 'x'.repeat(16), 'a b', 'a/b', '..', 'a"b', 7, undefined].map(
+        (name) => [{ kind: 'inputInterface', name }, /statements\[0\]\.name: expected the name of an interface/] as const,
+      ),
     ] as const
   ).map(([statement, message]): [unknown, RegExp] => [
     { op: 'addRule', table: TABLE, rule: { chain: 'c', statements: [statement] } },
     message,
   ]),
+  ...[0, 65536, 1.5].map((bytes): [unknown, RegExp] => [
+    {
+      op: 'addRule',
+      table: TABLE,
+      rule: {
+        chain: 'c',
+        statements: [
+          { kind: 'protocol', protocol: 6 },
+          { kind: 'maxSegment', bytes },
+        ],
+      },
+    },
+    /statements\[1\]\.bytes: expected an integer from 1 to 65535/,
+  ]),
+  [
+    { op: 'addRule', table: TABLE, rule: { chain: 'c', statements: [{ kind: 'protocol', protocol: 17 }, { kind: 'tcpSyn' }] } },
+    /statements\[1\]: needs a statement on protocol 6 before it/,
+  ],
   [{ op: 'addRule', table: TABLE, rule: { chain: 'c', statements: [] } }, /statements: count: expected an integer from 1 to 128/],
   [
     { op: 'addRule', table: TABLE, rule: { chain: 'c', statements: [{ kind: 'counter' }], comment: 'x'.repeat(128) } },

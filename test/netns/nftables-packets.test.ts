@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { Netns } from '../../src/native/netns.ts';
-import { elementAt } from '../../src/native/nftables-elements.ts';
+import { elementAt } from '../../src/native/nftables-columns.ts';
 import { Nftables } from '../../src/native/nftables.ts';
 import type { NftOperation } from '../../src/native/nftables-types.ts';
 import {

@@ -119,7 +119,7 @@ export function serviceOperations(service: Service): NftOperation[] {
 export const REFERENCE_SCRIPT = `
 add table ip ravel
 add map ip ravel services { type ipv4_addr . inet_proto . inet_service : verdict; counter; }
-add map ip ravel endpoints { typeof ip daddr . ip protocol . tcp dport . numgen random mod 2 : ip daddr . tcp dport; }
+add map ip ravel endpoints { typeof ip daddr . ip protocol . th dport . numgen random mod 2 : ip daddr . th dport; }
 add set ip ravel hairpin { type ipv4_addr . ipv4_addr; }
 add set ip ravel addresses { type ipv4_addr; }
 add chain ip ravel prerouting { type nat hook prerouting priority -101; }

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { KernelError } from '../../src/native/errors.ts';
 import { Netns } from '../../src/native/netns.ts';
-import { toElements } from '../../src/native/nftables-elements.ts';
+import { toElements } from '../../src/native/nftables-columns.ts';
 import { Nftables } from '../../src/native/nftables.ts';
 import type { Element, NftOperation, SetSpec } from '../../src/native/nftables-types.ts';
 import { ADDRESSES, ENDPOINTS, listing, nft, nftScript, reference, runs, SERVICES, skeleton, TABLE } from './nftables-support.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { Netns } from '../../src/native/netns.ts';
-import { toElements } from '../../src/native/nftables-elements.ts';
+import { toElements } from '../../src/native/nftables-columns.ts';
 import { toText } from '../../src/native/nftables-text.ts';
 import { Nftables } from '../../src/native/nftables.ts';
 import type { KeyPart, NftOperation, SetSpec, Statement, TableId } from '../../src/native/nftables-types.ts';
@@ -29,6 +29,156 @@ test('a ruleset of ours is to nft what its own script makes', async () => {
   assert.deepEqual(listing(ours).length, listing(theirs).length);
   assert.deepEqual(listing(ours), listing(theirs));
   assert.deepEqual(instructions(ours), instructions(theirs));
+});
+
+/** What only a table of its own shows: conntrack, interfaces, TCP, and IPv6 beside IPv4. By hand, in nft's words. */
+const PARTS_SCRIPT = `
+add table ip parts
+add set ip parts vips { type ipv4_addr; }
+add set ip parts ports { type ipv4_addr . inet_proto . inet_service; }
+add chain ip parts pre { type nat hook prerouting priority -101; }
+add rule ip parts pre iifname "eth0" return
+add rule ip parts pre iifname "a-name-of-15-by" return
+add chain ip parts post { type nat hook postrouting priority 99; }
+add rule ip parts post ct status dnat ip saddr @vips ct original ip daddr @vips masquerade
+add rule ip parts post meta l4proto sctp ct original ip daddr . meta l4proto . ct original proto-dst @ports masquerade
+add chain ip parts segments { type filter hook postrouting priority 101; }
+add rule ip parts segments ip saddr @vips meta l4proto tcp tcp flags syn tcp option maxseg size set 1360
+add table ip6 parts
+add set ip6 parts vips { type ipv6_addr; }
+add set ip6 parts ports { type ipv6_addr . inet_proto . inet_service; }
+add map ip6 parts endpoints { typeof ip6 daddr . ip6 nexthdr . th dport . numgen random mod 2 : ip6 daddr . th dport; }
+add chain ip6 parts pods
+add rule ip6 parts pods meta l4proto udp dnat ip6 to ip6 daddr . meta l4proto . th dport . numgen random mod 3 map @endpoints
+add chain ip6 parts post { type nat hook postrouting priority 99; }
+add rule ip6 parts post ct status dnat ct original ip6 daddr @vips ip6 saddr != 2001:db8:4000::/34 masquerade
+add rule ip6 parts post meta l4proto tcp ct original ip6 daddr . meta l4proto . ct original proto-dst @ports masquerade
+add chain ip6 parts segments { type filter hook postrouting priority 101; }
+add rule ip6 parts segments ip6 saddr @vips meta l4proto tcp tcp flags syn tcp option maxseg size set 1220
+add element ip6 parts ports { 2001:db8::1 . tcp . 443 }
+add element ip6 parts endpoints { 2001:db8::1 . udp . 53 . 2 : 2001:db8:1::2 . 5353 }
+`;
+
+function parts(): NftOperation[] {
+  const four: TableId = { family: 'ip', name: 'parts' };
+  const six: TableId = { family: 'ip6', name: 'parts' };
+  const vips = (type: 'ipv4_addr' | 'ipv6_addr'): SetSpec => ({ name: 'vips', key: [type] });
+  const ports = (type: 'ipv4_addr' | 'ipv6_addr'): SetSpec => ({ name: 'ports', key: [type, 'inet_proto', 'inet_service'] });
+  const endpoints: SetSpec = {
+    name: 'endpoints',
+    key: ['ipv6_addr', 'inet_proto', 'inet_service', 'slot'],
+    value: ['ipv6_addr', 'inet_service'],
+  };
+  const chain = (
+    table: TableId,
+    name: string,
+    type: 'nat' | 'filter',
+    hook: 'prerouting' | 'postrouting',
+    priority: number,
+  ): NftOperation => ({
+    ...{ op: 'addChain', table, chain: { name, hook: { type, hook, priority } } },
+  });
+  const rule = (table: TableId, name: string, ...statements: Statement[]): NftOperation => ({
+    ...{ op: 'addRule', table, rule: { chain: name, statements } },
+  });
+  const [translated, masquerade]: Statement[] = [{ kind: 'destinationTranslated' }, { kind: 'masquerade' }];
+  const protocol = (number: number): Statement => ({ kind: 'protocol', protocol: number });
+  const clamp = (bytes: number): Statement[] => [protocol(6), { kind: 'tcpSyn' }, { kind: 'maxSegment', bytes }];
+  const leave: Statement = { kind: 'verdict', verdict: { verdict: 'return' } };
+  return [
+    { op: 'addTable', table: four },
+    { op: 'addSet', table: four, set: vips('ipv4_addr') },
+    { op: 'addSet', table: four, set: ports('ipv4_addr') },
+    chain(four, 'pre', 'nat', 'prerouting', -101),
+    rule(four, 'pre', { kind: 'inputInterface', name: 'eth0' }, leave),
+    rule(four, 'pre', { kind: 'inputInterface', name: 'a-name-of-15-by' }, leave),
+    chain(four, 'post', 'nat', 'postrouting', 99),
+    rule(
+      ...([four, 'post', translated!, { kind: 'inSet', key: ['ip saddr'], set: 'vips' }] as const),
+      ...([{ kind: 'inSet', key: ['ct original ip daddr'], set: 'vips' }, masquerade!] as const),
+    ),
+    rule(
+      ...([four, 'post', protocol(132)] as const),
+      { kind: 'inSet', key: ['ct original ip daddr', 'meta l4proto', 'ct original proto-dst'], set: 'ports' },
+      masquerade!,
+    ),
+    chain(four, 'segments', 'filter', 'postrouting', 101),
+    rule(four, 'segments', { kind: 'inSet', key: ['ip saddr'], set: 'vips' }, ...clamp(1360)),
+    { op: 'addTable', table: six },
+    { op: 'addSet', table: six, set: vips('ipv6_addr') },
+    { op: 'addSet', table: six, set: ports('ipv6_addr') },
+    { op: 'addSet', table: six, set: endpoints },
+    { op: 'addChain', table: six, chain: { name: 'pods' } },
+    rule(six, 'pods', protocol(17), {
+      kind: 'dnatMap',
+      key: ['ip6 daddr', 'meta l4proto', 'th dport', { numgen: 'random', modulus: 3 }],
+      map: 'endpoints',
+    }),
+    chain(six, 'post', 'nat', 'postrouting', 99),
+    rule(
+      ...([six, 'post', translated!, { kind: 'inSet', key: ['ct original ip6 daddr'], set: 'vips' }] as const),
+      ...([{ kind: 'source', address: '2001:db8:4000::', prefix: 34, inverted: true }, masquerade!] as const),
+    ),
+    rule(
+      ...([six, 'post', protocol(6)] as const),
+      { kind: 'inSet', key: ['ct original ip6 daddr', 'meta l4proto', 'ct original proto-dst'], set: 'ports' },
+      masquerade!,
+    ),
+    chain(six, 'segments', 'filter', 'postrouting', 101),
+    rule(six, 'segments', { kind: 'inSet', key: ['ip6 saddr'], set: 'vips' }, ...clamp(1220)),
+    { op: 'addElements', table: six, set: ports('ipv6_addr'), elements: [{ key: ['2001:db8::1', 6, 443] }] },
+    {
+      ...{ op: 'addElements', table: six, set: endpoints },
+      elements: [{ key: ['2001:db8::1', 17, 53, 2], value: ['2001:db8:1::2', 5353] }],
+    },
+  ];
+}
+
+test('conntrack, interfaces, segments and IPv6 are to nft what its own script makes, and come back as they went', async () => {
+  await using theirs = await Netns.create();
+  await using spelled = await Netns.create();
+  await using again = await Netns.create();
+  await using ours = await Netns.create();
+  await using nftables = await Nftables.open({ netns: ours });
+  const operations = parts();
+  assert.equal(nftScript(theirs, PARTS_SCRIPT), '');
+  assert.equal(nftScript(spelled, toText(operations)), '', toText(operations));
+  await nftables.commit(operations);
+  for (const other of [theirs, spelled]) {
+    assert.deepEqual(listing(ours), listing(other));
+    assert.deepEqual(instructions(ours), instructions(other));
+  }
+  assert.equal(nftScript(again, nft(ours, 'list', 'ruleset')), '');
+  assert.deepEqual(listing(again), listing(ours));
+  await using reader = await Nftables.open({ netns: theirs });
+  for (const family of ['ip', 'ip6'] as const) {
+    const { rules } = await reader.list({ family, name: 'parts' });
+    const wanted = operations.flatMap((operation) =>
+      operation.op === 'addRule' && operation.table.family === family ? [operation.rule.statements] : [],
+    );
+    // The kernel lists the rules chain by chain, in the order in which we made the chains.
+    assert.deepEqual(
+      rules.map(({ statements }) => statements),
+      wanted,
+    );
+  }
+});
+
+test('what looks like the parts of ours and means something else is foreign', async () => {
+  await using netns = await Netns.create();
+  await using nftables = await Nftables.open({ netns });
+  const matches = [
+    ...['iifname "eth*"', 'iifname != "eth0"', 'oifname "eth0"'],
+    ...['ct status snat', 'ct status & dnat == 0', 'ct original ip saddr 192.0.2.1', 'ct reply ip daddr 192.0.2.1'],
+    ...['tcp flags fin', 'tcp flags & (syn | ack) == syn', 'tcp option maxseg size 1360', 'tcp option sack-perm exists'],
+  ];
+  const script = ['add table ip parts', 'add chain ip parts c', ...matches.map((match) => `add rule ip parts c ${match}`)];
+  assert.equal(nftScript(netns, script.join('\n')), '');
+  const { rules } = await nftables.list({ family: 'ip', name: 'parts' });
+  assert.deepEqual(
+    rules.map(({ statements }, at) => [matches[at], statements]),
+    matches.map((match) => [match, undefined]),
+  );
 });
 
 test('the comparison sees one wrong port', async () => {
@@ -179,6 +329,8 @@ function rulesOf(family: TableId['family']): fc.Arbitrary<Statement[]> {
       .tuple(fc.integer({ min: 1, max: 0x7fffffff }), fc.integer({ min: 0, max: 0xffffffff }))
       .map(([mask, value]): Statement => ({ kind: 'markIs', mask, value: (mask & value) >>> 0 })),
     fc.constant<Statement>({ kind: 'counter' }),
+    fc.constantFrom('eth0', 'a', 'vlan-1.4094', 'a-name-of-15-by').map((name): Statement => ({ kind: 'inputInterface', name })),
+    fc.constant<Statement>({ kind: 'destinationTranslated' }),
   );
   const last: fc.Arbitrary<Statement> = fc.oneof(
     fc.constant<Statement>({ kind: 'masquerade' }),

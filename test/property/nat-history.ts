@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { DesiredNatService, DesiredRealserver, MasqueradePolicy } from '../../src/desired/types.ts';
 import { ADDRESSES, ENDPOINTS, HAIRPIN, NAT_TABLE, SERVICES } from '../../src/diff/nat-layout.ts';
-import { forEachElement } from '../../src/diff/nat-elements.ts';
+import { forEachElement } from '../../src/native/nftables-columns.ts';
 import type { NatEntry } from '../../src/diff/nat-state.ts';
 import { natKey, natState, NatState, readableSets } from '../../src/diff/nat-state.ts';
 import { diffNat } from '../../src/diff/nat.ts';
