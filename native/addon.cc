@@ -35,6 +35,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitNftables(env, exports);
   InitLinks(env, exports);
   InitPacket(env, exports);
+  InitNdp(env, exports);
+  InitFou(env, exports);
   InitConntrack(env, exports);
   return exports;
 }

@@ -75,6 +75,8 @@ struct AddonData {
   Napi::FunctionReference nftables_constructor;
   Napi::FunctionReference links_constructor;
   Napi::FunctionReference packet_constructor;
+  Napi::FunctionReference ndp_constructor;
+  Napi::FunctionReference fou_constructor;
   Napi::FunctionReference conntrack_constructor;
   // The namespace of the process: one thread for all handles of Netns.current().
   std::shared_ptr<Executor> process_executor;
@@ -143,6 +145,8 @@ void InitIpvs(Napi::Env env, Napi::Object exports);
 void InitNftables(Napi::Env env, Napi::Object exports);
 void InitLinks(Napi::Env env, Napi::Object exports);
 void InitPacket(Napi::Env env, Napi::Object exports);
+void InitNdp(Napi::Env env, Napi::Object exports);
+void InitFou(Napi::Env env, Napi::Object exports);
 void InitConntrack(Napi::Env env, Napi::Object exports);
 
 }  // namespace ravel

@@ -1,5 +1,6 @@
 #include "links.h"
 
+#include <arpa/inet.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
@@ -27,7 +28,7 @@ bool NeedsIndex(const OperationRecord& operation) {
 
 bool ChangesLinks(const OperationRecord& operation) {
   const auto code = static_cast<OperationCode>(operation.code);
-  return code == OperationCode::kAddDummy || code == OperationCode::kDeleteLink;
+  return code == OperationCode::kAddDummy || code == OperationCode::kAddTunnel || code == OperationCode::kDeleteLink;
 }
 
 }  // namespace
@@ -88,6 +89,50 @@ Result<LinkRecord> Client::Find(const std::string& name) {
                    .operation = "links.find",
                    .subject = name,
                    .message = "answer without an index"};
+  }
+  return found;
+}
+
+Result<uint32_t> Client::MtuOf(uint32_t index) {
+  MessageWriter request;
+  request.Begin(RTM_GETLINK, 0);
+  ifinfomsg header{};
+  header.ifi_index = static_cast<int>(index);
+  request.Header(header);
+  request.End();
+  LinkRecord found;
+  const MessageHandler handler = [&](const MessageView& message) -> Result<Done> {
+    static_cast<void>(ReadLink(message, &found));
+    return Done{};
+  };
+  Result<Done> answered = socket_->Request(request, "links.routeTo", "interface " + std::to_string(index), handler);
+  if (!answered.ok()) return std::move(answered.failure());
+  return found.mtu;
+}
+
+Result<RouteToRecord> Client::RouteTo(std::span<const uint8_t> address) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  inet_ntop(address.size() == 4 ? AF_INET : AF_INET6, address.data(), text.data(), text.size());
+  MessageWriter request;
+  WriteRouteTo(request, address);
+  RouteToRecord found;
+  const MessageHandler handler = [&](const MessageView& message) -> Result<Done> {
+    RouteToRecord record;
+    if (ReadRouteTo(message, &record)) found = record;
+    return Done{};
+  };
+  Result<Done> answered = socket_->Request(request, "links.routeTo", text.data(), handler);
+  if (!answered.ok()) return std::move(answered.failure());
+  if (found.index == 0) {
+    return Failure{.kind = FailureKind::kProtocol,
+                   .operation = "links.routeTo",
+                   .subject = text.data(),
+                   .message = "answer without an interface"};
+  }
+  if (found.mtu == 0) {
+    Result<uint32_t> mtu = MtuOf(found.index);
+    if (!mtu.ok()) return std::move(mtu.failure());
+    found.mtu = mtu.value();
   }
   return found;
 }

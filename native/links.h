@@ -74,8 +74,13 @@ enum class OperationCode : uint8_t {
   kDeleteAddress,
   kAddRoute,
   kDeleteRoute,
+  kAddTunnel,
 };
-constexpr uint8_t kLastOperationCode = 7;
+constexpr uint8_t kLastOperationCode = 8;
+
+// IFLA_INFO_KIND of a tunnel; numbers of src/native/links-records.ts.
+enum class TunnelKindCode : uint8_t { kNone = 0, kIpip, kIp6Tnl, kGre, kIp6Gre };
+constexpr uint8_t kLastTunnelKind = 4;
 
 // One operation as TypeScript packs it; `name` points into the names that come with it.
 struct OperationRecord {
@@ -88,21 +93,39 @@ struct OperationRecord {
   uint32_t flags_mask = 0;  // IFF_* that `flags` speaks of
   uint32_t mtu = 0;         // 0: leave
   uint32_t valid = 0;       // 0: for ever
-  uint32_t preferred = 0;   // 0: as valid
+  uint32_t preferred = 0;   // 0: as valid, unless `never_preferred`
   uint32_t table = 0;
   uint32_t metric = 0;
-  uint8_t gateway_family = 0;  // 0: no gateway
-  uint8_t reserved[3] = {};
+  uint8_t gateway_family = 0;   // 0: no gateway
+  uint8_t tunnel = 0;           // TunnelKindCode
+  uint8_t never_preferred = 0;  // valid, but no source for anything
+  uint8_t reserved = 0;
   AddressBytes address = {};
   AddressBytes gateway = {};
 };
 static_assert(sizeof(OperationRecord) == 72);
+
+// Where a packet to one address would go.
+struct RouteToRecord {
+  uint32_t index = 0;
+  uint32_t mtu = 0;            // RTAX_MTU, else the device's
+  uint8_t gateway_family = 0;  // 0: no gateway
+  uint8_t source_family = 0;   // 0: none named
+  uint16_t reserved = 0;
+  AddressBytes gateway = {};
+  AddressBytes source = {};
+};
+static_assert(sizeof(RouteToRecord) == 44);
 
 // Each false or empty when the message is not of that kind or its lengths do not add up.
 bool ReadLink(const MessageView& message, LinkRecord* out);
 bool ReadAddress(const MessageView& message, AddressRecord* out);
 bool ReadRoute(const MessageView& message, RouteRecord* out);
 bool ReadNeighbour(const MessageView& message, NeighbourRecord* out);
+// An answer to RTM_GETROUTE with an address; `mtu` stays 0 where the route names none.
+bool ReadRouteTo(const MessageView& message, RouteToRecord* out);
+// Asks for the way to an address of 4 or 16 bytes.
+void WriteRouteTo(MessageWriter& writer, std::span<const uint8_t> address);
 
 struct Event {
   bool deleted = false;
@@ -122,6 +145,8 @@ class Client {
   Result<std::vector<AddressRecord>> Addresses();
   Result<std::vector<RouteRecord>> Routes();
   Result<std::vector<NeighbourRecord>> Neighbours();
+  // The kernel's choice for an address of 4 or 16 bytes; ENETUNREACH and the like where there is none.
+  Result<RouteToRecord> RouteTo(std::span<const uint8_t> address);
   // By name; ENODEV when there is none.
   Result<LinkRecord> Find(const std::string& name);
 
@@ -131,6 +156,7 @@ class Client {
                                           const std::vector<std::string>& names);
 
  private:
+  Result<uint32_t> MtuOf(uint32_t index);
   explicit Client(std::unique_ptr<NetlinkSocket> socket) : socket_(std::move(socket)) {}
   template <typename Record, typename Header>
   Result<std::vector<Record>> List(uint16_t type, const std::string& operation,

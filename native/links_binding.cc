@@ -123,6 +123,7 @@ std::shared_ptr<Block> BlockOf(const Napi::CallbackInfo& info) {
   if (!block->operations.empty()) std::memcpy(block->operations.data(), bytes.Data(), bytes.ByteLength());
   for (const links::OperationRecord& operation : block->operations) {
     if (operation.code < 1 || operation.code > links::kLastOperationCode) return refuse("operation: unknown code");
+    if (operation.tunnel > links::kLastTunnelKind) return refuse("operation: unknown tunnel");
     if (operation.name >= block->names.size()) return refuse("operation: name out of range");
   }
   return block;
@@ -141,8 +142,8 @@ class LinksHandle : public SessionHandle<LinksHandle, Session> {
         env, "LinksHandle",
         {InstanceMethod("links", &LinksHandle::Links), InstanceMethod("addresses", &LinksHandle::Addresses),
          InstanceMethod("routes", &LinksHandle::Routes), InstanceMethod("neighbours", &LinksHandle::Neighbours),
-         InstanceMethod("apply", &LinksHandle::Apply), InstanceMethod("watch", &LinksHandle::Watch),
-         InstanceMethod("close", &LinksHandle::Close)});
+         InstanceMethod("routeTo", &LinksHandle::RouteTo), InstanceMethod("apply", &LinksHandle::Apply),
+         InstanceMethod("watch", &LinksHandle::Watch), InstanceMethod("close", &LinksHandle::Close)});
   }
 
  private:
@@ -161,6 +162,24 @@ class LinksHandle : public SessionHandle<LinksHandle, Session> {
   Napi::Value Neighbours(const Napi::CallbackInfo& info) {
     return Run<std::vector<links::NeighbourRecord>>(
         info, "links.neighbours", [](Client& c) { return c.Neighbours(); }, RecordBytes<links::NeighbourRecord>);
+  }
+
+  // (address: Uint8Array of 4 or 16 bytes) => Promise<ArrayBuffer of one RouteToRecord>
+  Napi::Value RouteTo(const Napi::CallbackInfo& info) {
+    const Napi::Env env = info.Env();
+    if (info.Length() < 1 || !info[0].IsTypedArray() ||
+        info[0].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array ||
+        (info[0].As<Napi::TypedArray>().ByteLength() != 4 && info[0].As<Napi::TypedArray>().ByteLength() != 16)) {
+      ThrowType(env, "expected (address: Uint8Array of 4 or 16 bytes)");
+      return env.Undefined();
+    }
+    const auto bytes = info[0].As<Napi::Uint8Array>();
+    return Run<links::RouteToRecord>(
+        info, "links.routeTo",
+        [address = std::vector<uint8_t>(bytes.Data(), bytes.Data() + bytes.ByteLength())](Client& c) {
+          return c.RouteTo(address);
+        },
+        [](Napi::Env convert_env, links::RouteToRecord& route) { return BytesValue(convert_env, &route, 1); });
   }
 
   Napi::Value Apply(const Napi::CallbackInfo& info) {

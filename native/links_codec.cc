@@ -26,6 +26,16 @@ bool ReadAddressBytes(const AttributeView& attribute, uint8_t family, AddressByt
   return true;
 }
 
+// struct rtvia: a family, then the address. The family's number; 0 when it is neither or the length is wrong.
+uint8_t ReadVia(const AttributeView& attribute, AddressBytes* out) {
+  uint16_t family = 0;
+  if (attribute.data.size() < sizeof(family)) return 0;
+  std::memcpy(&family, attribute.data.data(), sizeof(family));
+  const uint8_t number = FamilyNumber(static_cast<uint8_t>(family));
+  const AttributeView rest{attribute.type, attribute.data.subspan(sizeof(family))};
+  return number != 0 && ReadAddressBytes(rest, number, out) ? number : 0;
+}
+
 void WriteAddress(MessageWriter& writer, uint16_t type, const AddressBytes& address, uint8_t family) {
   writer.Attribute(type, address.data(), AddressSize(family));
 }
@@ -54,6 +64,36 @@ void WriteAddDummy(MessageWriter& writer, const OperationRecord& operation, cons
   writer.End();
 }
 
+const char* KindName(uint8_t tunnel) {
+  switch (static_cast<TunnelKindCode>(tunnel)) {
+    case TunnelKindCode::kIpip:
+      return "ipip";
+    case TunnelKindCode::kIp6Tnl:
+      return "ip6tnl";
+    case TunnelKindCode::kGre:
+      return "gre";
+    case TunnelKindCode::kIp6Gre:
+      return "ip6gre";
+    case TunnelKindCode::kNone:
+      break;
+  }
+  return "";  // no kind has that name: the kernel refuses
+}
+
+// Without addresses: it takes what anybody sends to this machine.
+void WriteAddTunnel(MessageWriter& writer, const OperationRecord& operation, const std::string& name) {
+  writer.Begin(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
+  ifinfomsg header{};
+  header.ifi_flags = operation.flags;
+  header.ifi_change = operation.flags_mask;
+  writer.Header(header);
+  writer.String(IFLA_IFNAME, name);
+  const size_t info = writer.BeginNest(IFLA_LINKINFO);
+  writer.String(IFLA_INFO_KIND, KindName(operation.tunnel));
+  static_cast<void>(writer.EndNest(info));
+  writer.End();
+}
+
 void WriteSetLink(MessageWriter& writer, const OperationRecord& operation, const std::string& name) {
   writer.Begin(RTM_NEWLINK, 0);
   ifinfomsg header{};
@@ -78,10 +118,12 @@ void WriteAddressOperation(MessageWriter& writer, const OperationRecord& operati
   if (add) {
     if (operation.flags != 0) writer.U32(IFA_FLAGS, operation.flags);
     if (operation.protocol != 0) writer.U8(IFA_PROTO, operation.protocol);
-    if (operation.valid != 0 || operation.preferred != 0) {
+    if (operation.valid != 0 || operation.preferred != 0 || operation.never_preferred != 0) {
       ifa_cacheinfo life{};
       life.ifa_valid = operation.valid != 0 ? operation.valid : kForever;
-      life.ifa_prefered = operation.preferred != 0 ? operation.preferred : life.ifa_valid;
+      life.ifa_prefered = operation.never_preferred != 0 ? 0
+                          : operation.preferred != 0     ? operation.preferred
+                                                         : life.ifa_valid;
       writer.Attribute(IFA_CACHEINFO, &life, sizeof(life));
     }
   }
@@ -215,15 +257,9 @@ bool ReadRoute(const MessageView& message, RouteRecord* out) {
       case RTA_GATEWAY:
         if (ReadAddressBytes(attribute, out->family, &out->gateway)) out->gateway_family = out->family;
         break;
-      case RTA_VIA: {
-        uint16_t family = 0;
-        if (attribute.data.size() < sizeof(family)) break;
-        std::memcpy(&family, attribute.data.data(), sizeof(family));
-        const uint8_t number = FamilyNumber(static_cast<uint8_t>(family));
-        const AttributeView rest{attribute.type, attribute.data.subspan(sizeof(family))};
-        if (number != 0 && ReadAddressBytes(rest, number, &out->gateway)) out->gateway_family = number;
+      case RTA_VIA:
+        out->gateway_family = ReadVia(attribute, &out->gateway);
         break;
-      }
       case RTA_OIF:
         out->index = attribute.U32();
         break;
@@ -237,6 +273,48 @@ bool ReadRoute(const MessageView& message, RouteRecord* out) {
         break;
     }
   });
+}
+
+bool ReadRouteTo(const MessageView& message, RouteToRecord* out) {
+  rtmsg header;
+  if (message.type != RTM_NEWROUTE || !message.Header(&header) || FamilyNumber(header.rtm_family) == 0) return false;
+  const uint8_t family = FamilyNumber(header.rtm_family);
+  return ForAttributes<rtmsg>(message, [&](const AttributeView& attribute) {
+    switch (attribute.type) {
+      case RTA_OIF:
+        out->index = attribute.U32();
+        break;
+      case RTA_GATEWAY:
+        if (ReadAddressBytes(attribute, family, &out->gateway)) out->gateway_family = family;
+        break;
+      case RTA_VIA:
+        out->gateway_family = ReadVia(attribute, &out->gateway);
+        break;
+      case RTA_PREFSRC:
+        if (ReadAddressBytes(attribute, family, &out->source)) out->source_family = family;
+        break;
+      case RTA_METRICS: {
+        AttributeReader metrics(attribute.data);
+        AttributeView metric;
+        while (metrics.Next(&metric)) {
+          if (metric.type == RTAX_MTU) out->mtu = metric.U32();
+        }
+        break;
+      }
+      default:
+        break;
+    }
+  });
+}
+
+void WriteRouteTo(MessageWriter& writer, std::span<const uint8_t> address) {
+  writer.Begin(RTM_GETROUTE, 0);
+  rtmsg header{};
+  header.rtm_family = address.size() == 4 ? AF_INET : AF_INET6;
+  header.rtm_dst_len = static_cast<uint8_t>(address.size() * 8);
+  writer.Header(header);
+  writer.Bytes(RTA_DST, address);
+  writer.End();
 }
 
 bool ReadNeighbour(const MessageView& message, NeighbourRecord* out) {
@@ -291,6 +369,8 @@ void WriteOperation(MessageWriter& writer, const OperationRecord& operation, con
   switch (static_cast<OperationCode>(operation.code)) {
     case OperationCode::kAddDummy:
       return WriteAddDummy(writer, operation, name);
+    case OperationCode::kAddTunnel:
+      return WriteAddTunnel(writer, operation, name);
     case OperationCode::kDeleteLink:
       writer.Begin(RTM_DELLINK, 0);
       writer.Header(ifinfomsg{});

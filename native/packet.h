@@ -13,10 +13,10 @@
 
 #include "links.h"
 #include "result.h"
+#include "segment.h"
 
 namespace ravel::packet {
 
-using Mac = std::array<uint8_t, 6>;
 using Ipv4 = std::array<uint8_t, 4>;
 
 // ARPOP_REQUEST, ARPOP_REPLY (linux/if_arp.h).
@@ -50,39 +50,28 @@ constexpr uint32_t kReplyForm = 2;
 class Announcer {
  public:
   static Result<std::unique_ptr<Announcer>> Open(int timeout_ms, int receive_buffer);
-  ~Announcer();
-  Announcer(const Announcer&) = delete;
-  Announcer& operator=(const Announcer&) = delete;
 
-  // Broadcasts the forms for each address with the interface's own hardware address; 1,024 frames
-  // (the kernel's UIO_MAXIOV) in one system call. Returns the number of frames sent; kTimeout when the
-  // interface does not take them all in time, for a shaped or stuck one would hold the thread for ever.
+  // Broadcasts the forms for each address with the interface's own hardware address. Returns the number
+  // of frames sent; fails as FrameSender::Send() does.
   Result<uint32_t> Announce(const std::string& interface, std::span<const Ipv4> addresses, uint32_t forms);
 
  private:
-  Announcer(std::unique_ptr<links::Client> links, int timeout_ms) : links_(std::move(links)), timeout_ms_(timeout_ms) {}
-  std::unique_ptr<links::Client> links_;
-  int timeout_ms_;
-  int fd_ = -1;  // opened by the first announcement: the right to do so is not needed before
+  explicit Announcer(std::unique_ptr<FrameSender> sender) : sender_(std::move(sender)) {}
+  std::unique_ptr<FrameSender> sender_;
 };
 
 // ARP received on one interface, filtered in the kernel.
 class Listener {
  public:
   static Result<std::unique_ptr<Listener>> Open(links::Client& links, const std::string& interface, int receive_buffer);
-  ~Listener();
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
 
-  // Reads what is queued without blocking; true when the kernel dropped packets. A Failure ENETDOWN
-  // when the interface went down or away.
+  // As FrameListener::Receive().
   Result<bool> Receive(const std::function<void(const ArpRecord&)>& handler);
-  [[nodiscard]] int fd() const { return fd_; }
+  [[nodiscard]] int fd() const { return frames_->fd(); }
 
  private:
-  explicit Listener(int fd, std::string interface) : fd_(fd), interface_(std::move(interface)) {}
-  int fd_;
-  std::string interface_;
+  explicit Listener(std::unique_ptr<FrameListener> frames) : frames_(std::move(frames)) {}
+  std::unique_ptr<FrameListener> frames_;
 };
 
 }  // namespace ravel::packet

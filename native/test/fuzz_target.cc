@@ -5,8 +5,10 @@
 #include <linux/rtnetlink.h>
 
 #include "../conntrack.h"
+#include "../fou.h"
 #include "../links.h"
 #include "../message.h"
+#include "../ndp.h"
 #include "../packet.h"
 
 namespace ravel::test {
@@ -32,7 +34,7 @@ size_t WalkAttributes(std::span<const uint8_t> data, int depth) {
 size_t WalkDatagram(std::span<const uint8_t> data) {
   MessageReader reader(data);
   MessageView message;
-  size_t count = packet::ReadArp(data).has_value() ? 1 : 0;
+  size_t count = (packet::ReadArp(data).has_value() ? 1 : 0) + (ndp::ReadNdp(data).has_value() ? 1 : 0);
   while (reader.Next(&message)) {
     nlmsgerr error;
     ifinfomsg link;
@@ -42,6 +44,11 @@ size_t WalkDatagram(std::span<const uint8_t> data) {
     MessageView as = message;
     // Every kind of event from the same bytes: the type is only a number in the header.
     for (as.type = RTM_NEWLINK; as.type <= RTM_GETNEIGH; ++as.type) count += links::ReadEvent(as).has_value() ? 1 : 0;
+    links::RouteToRecord way;
+    as.type = RTM_NEWROUTE;
+    count += links::ReadRouteTo(as, &way) ? 1 : 0;
+    fou::PortRecord port;
+    count += fou::ReadPort(as, &port) ? 1 : 0;
     conntrack::EntryRecord entry;
     as.type = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW;
     count += conntrack::DecodeEntry(as, &entry).ok() ? 1 : 0;

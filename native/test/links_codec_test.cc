@@ -3,6 +3,8 @@
 #include <net/if.h>
 #include <sys/socket.h>
 
+#include <array>
+
 #include "../links.h"
 #include "check.h"
 
@@ -38,6 +40,78 @@ TEST(add_address_reads_back_as_the_same_address) {
   CHECK(address.address == kVip);
   CHECK(address.flags == IFA_F_NOPREFIXROUTE);
   CHECK(address.valid == 300 && address.preferred == 300);
+}
+
+TEST(an_address_that_is_never_preferred_stays_valid) {
+  OperationRecord operation;
+  operation.code = static_cast<uint8_t>(OperationCode::kAddAddress);
+  operation.family = 6;
+  operation.prefix = 128;
+  operation.never_preferred = 1;
+  MessageWriter writer;
+  WriteOperation(writer, operation, "eth0", 9);
+  AddressRecord address;
+  REQUIRE(ReadAddress(Only(writer), &address));
+  CHECK(address.valid == 0xffffffff && address.preferred == 0);
+}
+
+TEST(tunnels_are_made_by_their_kind_and_up) {
+  const std::array<const char*, 4> kinds = {"ipip", "ip6tnl", "gre", "ip6gre"};
+  for (uint8_t tunnel = 1; tunnel <= kLastTunnelKind; ++tunnel) {
+    OperationRecord operation;
+    operation.code = static_cast<uint8_t>(OperationCode::kAddTunnel);
+    operation.tunnel = tunnel;
+    operation.flags = IFF_UP;
+    operation.flags_mask = IFF_UP;
+    MessageWriter writer;
+    WriteOperation(writer, operation, "tunl0", 0);
+    const MessageView message = Only(writer);
+    CHECK(message.type == RTM_NEWLINK && message.flags == (NLM_F_CREATE | NLM_F_EXCL));
+    LinkRecord link;
+    REQUIRE(ReadLink(message, &link));
+    CHECK(link.name == "tunl0" && link.kind == kinds[tunnel - 1] && link.flags == IFF_UP);
+  }
+}
+
+TEST(the_way_to_an_address_is_asked_for_by_its_family) {
+  for (const size_t size : {4U, 16U}) {
+    const std::vector<uint8_t> address(size, 7);
+    MessageWriter writer;
+    WriteRouteTo(writer, address);
+    const MessageView message = Only(writer);
+    rtmsg header;
+    REQUIRE(message.Header(&header));
+    CHECK(message.type == RTM_GETROUTE && header.rtm_dst_len == size * 8);
+    CHECK(header.rtm_family == (size == 4 ? AF_INET : AF_INET6));
+  }
+}
+
+MessageWriter Way(uint8_t family, const std::vector<uint8_t>& source, uint32_t mtu) {
+  MessageWriter writer;
+  writer.Begin(RTM_NEWROUTE, 0);
+  rtmsg header{};
+  header.rtm_family = family;
+  header.rtm_flags = RTM_F_CLONED;  // as the kernel marks every answer for one address
+  writer.Header(header);
+  writer.U32(RTA_OIF, 5);
+  writer.Bytes(RTA_PREFSRC, source);
+  const size_t metrics = writer.BeginNest(RTA_METRICS);
+  if (mtu != 0) writer.U32(RTAX_MTU, mtu);
+  static_cast<void>(writer.EndNest(metrics));
+  writer.End();
+  return writer;
+}
+
+TEST(a_way_is_read_with_what_it_names) {
+  RouteToRecord way;
+  REQUIRE(ReadRouteTo(Only(Way(AF_INET, {192, 0, 2, 1}, 1400)), &way));
+  CHECK(way.index == 5 && way.mtu == 1400 && way.source_family == 4 && way.gateway_family == 0);
+  CHECK(way.source == (AddressBytes{192, 0, 2, 1}));
+  RouteToRecord plain;
+  REQUIRE(ReadRouteTo(Only(Way(AF_INET6, {192, 0, 2, 1}, 0)), &plain));
+  CHECK(plain.mtu == 0 && plain.source_family == 0);  // of the wrong length: not read
+  RouteToRecord bridge;
+  CHECK(!ReadRouteTo(Only(Way(AF_BRIDGE, {}, 0)), &bridge));
 }
 
 TEST(dummy_is_made_with_its_flags_in_one_message) {
