@@ -1,5 +1,5 @@
 import type { Address } from '../model/cluster.ts';
-import type { ArpPacket } from '../native/link-types.ts';
+import type { ArpPacket, NdpPacket } from '../native/link-types.ts';
 
 export interface ConflictOptions {
   /** A VIP that we hold at the moment. */
@@ -27,5 +27,19 @@ export function conflictJudge(
   return (packet) => {
     if ('type' in packet) options.onOverrun();
     else if (judge(packet, options) === 'conflict') options.onConflict(packet.senderAddress, packet.senderMac);
+  };
+}
+
+/** The same of IPv6: whoever advertises one of our VIPs with a hardware address that is not ours (RFC 4862 section 5.4.5). */
+export function advertisementJudge(options: Parameters<typeof conflictJudge>[0]): (packet: NdpPacket | { type: 'overrun' }) => void {
+  return (packet) => {
+    if ('type' in packet) {
+      options.onOverrun();
+      return;
+    }
+    // A solicitation claims nothing; one from `::` only asks whether it may.
+    if (packet.kind !== 'advertisement' || !options.holds(packet.targetAddress)) return;
+    const mac = packet.linkLayerAddress ?? packet.senderMac;
+    if (!options.isOwnMac(mac)) options.onConflict(packet.targetAddress, mac);
   };
 }

@@ -4,7 +4,7 @@ import type { AddressDriver } from '../drivers/addresses.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
 import type { Clock, Random } from '../model/clock.ts';
 import type { Log } from '../observe/log.ts';
-import { keepListening, linkJudge } from '../reconcile/drift.ts';
+import { keepListening, linkJudge, type LinkWatchOptions } from '../reconcile/drift.ts';
 import type { Plane } from '../reconcile/plane.ts';
 import type { AgentOptions } from './options.ts';
 
@@ -42,7 +42,7 @@ export function linkListener(
   { kernel, clock, random, log }: Parts,
   options: AgentOptions,
   addresses: AddressDriver,
-  hooks: { wants: (address: Address) => boolean; doubt: (cause: string) => void; onLinkUp: () => void },
+  hooks: Pick<LinkWatchOptions, 'wants' | 'doubt' | 'onLinkUp' | 'answers'>,
 ): Listener {
   const onEvent = linkJudge({
     ...{ vipInterface: options.vipInterface, interface: options.interface, vipIndex: () => addresses.deviceIndex },

@@ -1,83 +1,92 @@
-import { ArpAnnouncer } from '../announce/arp.ts';
-import { conflictJudge } from '../announce/conflicts.ts';
-import { AddressDriver } from '../drivers/addresses.ts';
-import { IpvsDriver } from '../drivers/ipvs.ts';
 import { ipvsRequirements } from '../desired/ipvs-sysctls.ts';
+import { AddressDriver } from '../drivers/addresses.ts';
+import { AnnouncedAddressDriver } from '../drivers/announced-addresses.ts';
+import { IpvsDriver } from '../drivers/ipvs.ts';
+import { NatChoice } from '../drivers/nat-choice.ts';
 import { SysctlDriver } from '../drivers/sysctls.ts';
-import { errorFields } from '../observe/log.ts';
-import { DirectorPlane } from '../reconcile/director.ts';
-import { keepListening } from '../reconcile/drift.ts';
+import { TunnelDriver } from '../drivers/tunnels.ts';
+import { Announcing } from '../reconcile/announcing.ts';
+import { DirectorRules } from '../reconcile/colocation.ts';
+import type { Unconfirmed } from '../reconcile/director-target.ts';
+import { DirectorPlane, type DirectorPlaneOptions } from '../reconcile/director.ts';
+import { segment } from './announcing.ts';
 import { linkListener, type Composition, type Listener, type ListenerHooks, type Parts } from './composition.ts';
+import { natListener } from './nat.ts';
 import type { AgentOptions } from './options.ts';
 
-/** IPVS, VIP addresses, gratuitous ARP. */
+/** IPVS, VIP addresses, announcements; with colocation the share of its own pods. */
 export function director(options: AgentOptions, parts: Parts): Composition {
-  const { kernel, journal, clock, random, log } = parts;
+  const { kernel, journal, clock } = parts;
+  const colocated = options.colocation !== 'disabled';
   const addresses = new AddressDriver(kernel.links, options.vipInterface);
+  const announced = new AnnouncedAddressDriver(kernel.links, options.interface, options.vipInterface);
+  const asked = options.colocation === 'disabled' ? options.natBackend : options.colocation;
+  const nat = new NatChoice(kernel, { asked, chainPrefix: options.iptablesChain });
   let vipsChanged: ListenerHooks['vipsChanged'] = () => {};
-  const announcer = new ArpAnnouncer({
-    ...{ port: kernel.arp, interface: options.interface, clock, random },
-    ...{ refreshMilliseconds: options.arpRefreshMilliseconds, framesPerSecond: options.arpFramesPerSecond },
-    onAnnounced: (vips) => {
-      log.info('announced', { vips: vips.length, first: vips[0], interface: options.interface });
-      vipsChanged(vips);
-    },
-    onFailure: (error, vips) => {
-      log.warn('announcing failed', { ...errorFields(error), vips: vips.length });
-      vipsChanged(vips);
-    },
+  const { announcer, listeners: conflicts } = segment(options, parts, {
+    isOwnMac: (mac) => addresses.macs.has(mac),
+    vipsChanged: (vips) => vipsChanged(vips),
+  });
+  const announcing = new Announcing(announcer, announced);
+  const rules = new DirectorRules({
+    ...{ nat, colocated, counters: options.natCounters, outside: [options.interface] },
+    masquerade: colocated ? options.masquerade : { enabled: false },
   });
   const plane = new DirectorPlane({
-    ...{ ipvs: new IpvsDriver(kernel.ipvs), addresses, announcer, interface: options.interface, guard: options.guard },
-    sysctls: new SysctlDriver(kernel.sysctls, journal),
+    ...{ ipvs: new IpvsDriver(kernel.ipvs), addresses, rules, announcing, interface: options.interface, guard: options.guard },
+    ...{ sysctls: new SysctlDriver(kernel.sysctls, journal), tunnels: new TunnelDriver(kernel.links, kernel.fou, journal) },
     now: () => clock.now(),
-    onUnconfirmed: (nodes) => {
-      for (const node of new Set(nodes.map((one) => one.node))) {
-        const services = new Set(nodes.filter((one) => one.node === node).map(({ service }) => service));
-        const [service] = services;
-        log.warn('a node gets connections although its realserver has not confirmed its pods', { node, service, services: services.size });
-      }
-    },
-    settings: ipvsRequirements({
-      ...{ asked: options.ipvsSysctls, defaults: options.ipvsSysctlDefaults, conntrack: options.colocation !== 'disabled' },
-    }),
-    desired: {
-      ...{ ignoreCordon: options.ignoreCordon, weightOverride: options.weightOverride, idleDestinations: options.idleDestinations },
-      ...{ drainMilliseconds: options.drainMilliseconds, readinessMilliseconds: options.readinessMilliseconds },
-      ...{ handoverMilliseconds: options.handoverMilliseconds, thresholdDivisor: options.thresholdDivisor, self: options.nodeName },
-    },
+    onUnconfirmed: (nodes) => tellUnconfirmed(parts, nodes),
+    settings: ({ conntrack }) => ipvsRequirements({ asked: options.ipvsSysctls, defaults: options.ipvsSysctlDefaults, conntrack }),
+    desired: desiredOf(options),
   });
-  const onPacket = conflictJudge({
-    holds: (address) => announcer.has(address),
-    isOwnMac: (mac) => addresses.macs.has(mac),
-    onConflict: (vip, mac) => {
-      announcer.conflict(vip, mac);
-      vipsChanged([vip]);
-    },
-    onOverrun: () => log.warn('ARP packets were lost; a conflict may have been missed', { interface: options.interface }),
-  });
-  const conflicts: Listener = (signal) =>
-    keepListening(
-      {
-        name: 'ARP on the segment',
-        open: () => kernel.arp.watch(options.interface, { signal }),
-        onEvent: onPacket,
-        onGap: () => log.debug('listening for ARP again', { interface: options.interface }),
-        ...{ clock, random, log },
-      },
-      signal,
-    );
+  // Nothing is listened to for a machine that never has rules.
+  const ruled =
+    (doubt: (cause: string) => void): Listener =>
+    async (signal) => {
+      await Promise.race([rules.used, aborted(signal)]);
+      if (!signal.aborted) await natListener(parts, nat, doubt)(signal);
+    };
   return {
     plane,
     listeners: (hooks) => {
       const { doubt } = hooks;
       vipsChanged = hooks.vipsChanged;
-      return [
-        linkListener(parts, options, addresses, { wants: (vip) => plane.wants(vip), doubt, onLinkUp: () => announcer.announceAgain() }),
-        conflicts,
-      ];
+      const links = {
+        ...{ wants: (vip: string) => plane.wants(vip), doubt, onLinkUp: () => announcer.announceAgain() },
+        answers: { on: () => announced.interfaceIndex, for: (vip: string) => announcing.answers(vip) },
+      };
+      return [linkListener(parts, options, addresses, links), ...conflicts, ruled(doubt)];
     },
-    serves: () => false,
+    serves: (keys) => {
+      for (const key of keys) if (plane.serves(key)) return true;
+      return false;
+    },
     stop: () => announcer.stop(),
   };
+}
+
+function desiredOf(options: AgentOptions): DirectorPlaneOptions['desired'] {
+  const colocated = options.colocation !== 'disabled';
+  return {
+    ...{ ignoreCordon: options.ignoreCordon, weightOverride: options.weightOverride, idleDestinations: options.idleDestinations },
+    ...{ drainMilliseconds: options.drainMilliseconds, readinessMilliseconds: options.readinessMilliseconds },
+    ...{ handoverMilliseconds: options.handoverMilliseconds, thresholdDivisor: options.thresholdDivisor },
+    ...{ self: options.nodeName, colocated, inside: colocated && options.insideAccess === 'cluster' },
+  };
+}
+
+function tellUnconfirmed({ log }: Parts, nodes: readonly Unconfirmed[]): void {
+  for (const node of new Set(nodes.map((one) => one.node))) {
+    const services = new Set(nodes.filter((one) => one.node === node).map(({ service }) => service));
+    const [service] = services;
+    log.warn('a node gets connections although its realserver has not confirmed its pods', { node, service, services: services.size });
+  }
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }

@@ -1,14 +1,19 @@
-import { announceable } from '../desired/director.ts';
+import { insideService, leavesSome, masqueradedId } from '../desired/colocation.ts';
 import { directorStep, nothingRemembered, type DrainOptions, type Memory } from '../desired/drain.ts';
 import { selectEligible, type Eligible } from '../desired/eligibility.ts';
-import type { DesiredIpvsService } from '../desired/types.ts';
+import type { DesiredIpvsService, DesiredNatService, NatServiceId } from '../desired/types.ts';
 import type { Sight } from '../diff/ipvs-observed.ts';
-import type { Address, ClusterState, Reason, ServiceKey, VirtualServiceKey } from '../model/cluster.ts';
+import type { Address, ClusterState, Reason, ServiceKey, VirtualService, VirtualServiceKey } from '../model/cluster.ts';
 import type { Work } from './gate.ts';
 import { eachSliced } from './slices.ts';
 
-/** What the kernel holds of a virtual service. */
-export type Look = (key: VirtualServiceKey) => Sight;
+/** What the kernel holds of a virtual service: destinations, and whether pods here have a share. */
+export type Look = (key: VirtualServiceKey) => Sight & { readonly local?: boolean };
+
+export interface TargetOptions extends DrainOptions {
+  /** Clients on this machine reach pods of other nodes without IPVS. Default false. */
+  readonly inside?: boolean;
+}
 
 /** A node that gets connections of a Service although its realserver did not confirm them in time. */
 export interface Unconfirmed {
@@ -18,10 +23,16 @@ export interface Unconfirmed {
 
 /** What a director should hold now, kept up to date at the cost of what changed. */
 export class DirectorTarget {
-  readonly #options: DrainOptions;
+  readonly #options: TargetOptions;
   readonly #now: () => number;
   #eligible: Eligible = { nodes: [], names: new Set() };
   services = new Map<VirtualServiceKey, DesiredIpvsService>();
+  /** Shares of pods on this machine. */
+  readonly local = new Map<VirtualServiceKey, DesiredNatService>();
+  /** For clients on this machine. */
+  readonly inside = new Map<VirtualServiceKey, DesiredNatService>();
+  /** Whose clients are to appear as this machine. */
+  readonly masqueraded = new Map<VirtualServiceKey, NatServiceId>();
   reasons = new Map<VirtualServiceKey, Reason>();
   /** Only of virtual services in which something is on its way. */
   #memories = new Map<VirtualServiceKey, Memory>();
@@ -31,9 +42,11 @@ export class DirectorTarget {
   #unconfirmed: Unconfirmed[] = [];
   /** VIP → its virtual services that have a backend; no VIP without one. */
   #backed = new Map<Address, Set<VirtualServiceKey>>();
+  /** The same the other way round. */
+  readonly #vips = new Map<VirtualServiceKey, Address>();
 
   /** `now` in milliseconds, on the clock of {@link due}. */
-  constructor(options: DrainOptions, now: () => number) {
+  constructor(options: TargetOptions, now: () => number) {
     this.#options = options;
     this.#now = now;
   }
@@ -52,7 +65,7 @@ export class DirectorTarget {
     await eachSliced(state.virtualServices.keys(), (key) => this.#compute(state, key, look, now, !known.has(key)));
   }
 
-  /** Virtual services of the VIP that have a destination of weight above zero. */
+  /** Virtual services of the VIP that have a destination of weight above zero, or a pod here. */
   backends(address: Address): ReadonlySet<VirtualServiceKey> {
     return this.#backed.get(address) ?? new Set();
   }
@@ -104,10 +117,8 @@ export class DirectorTarget {
   }
 
   #forget(key: VirtualServiceKey): void {
-    const before = this.services.get(key);
-    if (before !== undefined) this.#unback(before, key);
-    this.services.delete(key);
-    this.reasons.delete(key);
+    this.#unback(key);
+    for (const part of [this.services, this.local, this.inside, this.masqueraded, this.reasons]) part.delete(key);
     this.#settle(key);
   }
 
@@ -119,26 +130,47 @@ export class DirectorTarget {
     if (virtualService === undefined) return;
     const moment = { now, ...look(key), memory, decided, first };
     const outcome = directorStep(state, virtualService, this.#options, this.#eligible, moment);
-    const { service, reason } = outcome;
+    const { service, local, reason } = outcome;
     if (reason !== undefined) this.reasons.set(key, reason);
     if (outcome.memory !== nothingRemembered) this.#memories.set(key, outcome.memory);
     if (Number.isFinite(outcome.due)) this.#due.set(key, outcome.due);
     if (outcome.awaiting) this.#awaiting.add(key);
     if (outcome.lost) this.#lost.add(key);
     for (const node of outcome.unconfirmed) this.#unconfirmed.push({ node, service: virtualService.service });
-    if (service === undefined) return;
-    this.services.set(key, service);
-    for (const address of announceable([service])) {
-      const keys = this.#backed.get(address);
-      if (keys === undefined) this.#backed.set(address, new Set([key]));
-      else keys.add(key);
-    }
+    if (service !== undefined) this.services.set(key, service);
+    this.#computeRules(state, virtualService, local);
+    if (local !== undefined || this.forwards(key)) this.#back(virtualService.address, key);
   }
 
-  #unback(service: DesiredIpvsService, key: VirtualServiceKey): void {
-    if (!('address' in service.id)) return;
-    const keys = this.#backed.get(service.id.address);
+  #computeRules(state: ClusterState, virtualService: VirtualService, local: DesiredNatService | undefined): void {
+    const { key } = virtualService;
+    if (local !== undefined) this.local.set(key, local);
+    const masqueraded = this.services.has(key) ? masqueradedId(virtualService) : undefined;
+    if (masqueraded !== undefined) this.masqueraded.set(key, masqueraded);
+    // Where all connections stay here, none is left over for the others.
+    if (this.#options.inside !== true || (local !== undefined && !leavesSome(local))) return;
+    const inside = insideService(state, virtualService, this.#options.self);
+    if (inside !== undefined) this.inside.set(key, inside);
+  }
+
+  /** It has a destination of weight above zero. */
+  forwards(key: VirtualServiceKey): boolean {
+    return this.services.get(key)?.destinations.some(({ spec }) => spec.weight > 0) ?? false;
+  }
+
+  #back(address: Address, key: VirtualServiceKey): void {
+    this.#vips.set(key, address);
+    const keys = this.#backed.get(address);
+    if (keys === undefined) this.#backed.set(address, new Set([key]));
+    else keys.add(key);
+  }
+
+  #unback(key: VirtualServiceKey): void {
+    const address = this.#vips.get(key);
+    if (address === undefined) return;
+    this.#vips.delete(key);
+    const keys = this.#backed.get(address);
     keys?.delete(key);
-    if (keys?.size === 0) this.#backed.delete(service.id.address);
+    if (keys?.size === 0) this.#backed.delete(address);
   }
 }

@@ -1,33 +1,41 @@
 /**
- * One pass of a director. Per VIP, on the way up: address, IPVS, announcement; on the way down the
+ * One pass of a director. Per VIP, on the way up: address, rules, IPVS, announcement; on the way down the
  * reverse. Everything is read and planned before anything is written, so that a machine that cannot
  * be read is left as it is.
  */
-import type { ArpAnnouncer } from '../announce/arp.ts';
-import type { DrainOptions } from '../desired/drain.ts';
-import { familyOf } from '../desired/eligibility.ts';
+import { masqueradedId } from '../desired/colocation.ts';
 import type { IpvsOwnership, IpvsPlan } from '../diff/ipvs.ts';
 import { asWritten, ObservedServices } from '../diff/ipvs-observed.ts';
-import type { AddressDriver } from '../drivers/addresses.ts';
+import { tunnelInterfaces, tunnelRequirements, type TunnelRequirements } from '../diff/tunnels.ts';
+import type { AddressDriver, ObservedAddresses } from '../drivers/addresses.ts';
 import { addressOf, type IpvsDriver } from '../drivers/ipvs.ts';
-import { merge, type DriverOutcome } from '../drivers/outcome.ts';
-import type { SysctlDriver, SysctlRequirement } from '../drivers/sysctls.ts';
+import { failureOf, merge, type DriverFailure, type DriverOutcome } from '../drivers/outcome.ts';
+import { realserverRequirements, type SysctlDriver, type SysctlPlan, type SysctlRequirement } from '../drivers/sysctls.ts';
+import { describeTunnel, type TunnelDriver } from '../drivers/tunnels.ts';
 import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
-import { describeIpvs, describeLink, describeSysctl } from './describe.ts';
-import { DirectorTarget, type Look, type Unconfirmed } from './director-target.ts';
+import type { Link } from '../native/link-types.ts';
+import type { Announcing } from './announcing.ts';
+import type { DirectorRules, RulesAsked } from './colocation.ts';
+import { describeIpvs, describeLink, describeNat, describeSysctl } from './describe.ts';
+import { DirectorTarget, type Look, type TargetOptions, type Unconfirmed } from './director-target.ts';
 import type { Work } from './gate.ts';
-import { guardRemovals, type GuardOptions, type Held } from './guard.ts';
+import { addressesOf, guardDirector, type Guarded } from './director-guard.ts';
+import type { GuardOptions, Held } from './guard.ts';
 import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type Preview, type VipStatus } from './plane.ts';
 
 export interface DirectorPlaneOptions {
   readonly ipvs: IpvsDriver;
   readonly addresses: AddressDriver;
+  readonly rules: DirectorRules;
   readonly sysctls: SysctlDriver;
-  readonly settings: readonly SysctlRequirement[];
-  readonly announcer: ArpAnnouncer;
+  /** Below net.ipv4.vs; `conntrack`: connections that IPVS forwards are to be seen by rules of this machine. */
+  readonly settings: (needs: { readonly conntrack: boolean }) => readonly SysctlRequirement[];
+  /** Of a director that takes packets for pods of its own as a realserver does. */
+  readonly tunnels: TunnelDriver;
+  readonly announcing: Announcing;
   /** Where the VIPs are announced. */
   readonly interface: string;
-  readonly desired: DrainOptions;
+  readonly desired: TargetOptions;
   readonly guard: GuardOptions;
   /** Milliseconds, on the loop's clock. */
   readonly now: () => number;
@@ -37,18 +45,7 @@ export interface DirectorPlaneOptions {
 
 type Keys = ReadonlySet<VirtualServiceKey>;
 
-/** Virtual services that a plan takes away for good. */
-function removals({ operations }: Pick<IpvsPlan, 'operations'>): Set<VirtualServiceKey> {
-  const keys = new Set<VirtualServiceKey>();
-  for (const { operation, key } of operations) {
-    if (operation.op === 'deleteService') keys.add(key);
-    if (operation.op === 'addService') keys.delete(key);
-  }
-  return keys;
-}
-
-const addressesOf = (plan: Pick<IpvsPlan, 'operations'>, keys: Keys): Set<Address> =>
-  new Set(plan.operations.filter(({ key }) => keys.has(key)).flatMap(({ operation }) => addressOf(operation) ?? []));
+const trackingSetting = 'net/ipv4/vs/conntrack';
 
 export class DirectorPlane implements Plane {
   readonly #options: DirectorPlaneOptions;
@@ -58,6 +55,8 @@ export class DirectorPlane implements Plane {
   #addresses: ReadonlySet<Address> = new Set();
   /** VIPs of virtual services whose removal is held: they stay as they are. */
   #kept: ReadonlySet<Address> = new Set();
+  /** IPVS lets its connections be seen. */
+  #tracked = false;
 
   constructor(options: DirectorPlaneOptions) {
     this.#options = options;
@@ -65,8 +64,8 @@ export class DirectorPlane implements Plane {
   }
 
   forget(): void {
-    this.#options.ipvs.forget();
-    this.#options.addresses.forget();
+    const { ipvs, addresses, rules, announcing } = this.#options;
+    for (const part of [ipvs, addresses, rules, announcing]) part.forget();
   }
 
   /** Whether a VIP is to be on our device, as of the last pass. */
@@ -74,12 +73,22 @@ export class DirectorPlane implements Plane {
     return this.#addresses.has(address);
   }
 
+  /** True of a virtual service that has pods on this machine. */
+  serves(key: VirtualServiceKey): boolean {
+    return this.#target.local.has(key);
+  }
+
   async pass(work: Work): Promise<PassOutcome> {
-    const { ipvs, addresses } = this.#options;
     const { state, change } = work;
     this.#state = state;
-    if (change.all || addresses.state === undefined || !ipvs.knows(change.virtualServices)) return this.#passAll(state);
-    return this.#passKeys(state, change.virtualServices);
+    return change.all || !this.#knows(state, change.virtualServices) ? this.#passAll(state) : this.#passKeys(state, change.virtualServices);
+  }
+
+  /** A pass over these alone is possible. */
+  #knows(state: ClusterState, keys: Keys): boolean {
+    const { ipvs, addresses, rules } = this.#options;
+    if (addresses.state === undefined || !ipvs.knows(keys) || !rules.known) return false;
+    return rules.inUse || ![...keys].some((key) => needsRules(state, key));
   }
 
   async #update(work: Work, look: Look): Promise<void> {
@@ -88,94 +97,167 @@ export class DirectorPlane implements Plane {
     if (unconfirmed.length > 0) this.#options.onUnconfirmed?.(unconfirmed);
   }
 
-  async #passAll(state: ClusterState): Promise<PassOutcome> {
-    const { ipvs, addresses, sysctls, settings } = this.#options;
+  /** Everything that is looked at before anything is decided. */
+  async #observe(
+    needed: boolean,
+  ): Promise<{ before: ObservedAddresses; services: ObservedServices; look: Look; plan: () => Promise<IpvsPlan> }> {
+    const { ipvs, addresses, announcing, rules } = this.#options;
     const before = await addresses.observe();
+    await announcing.observe(before);
+    await rules.observe(needed);
     const observed = await ipvs.observe();
     const services = new ObservedServices(observed);
-    await this.#update({ state, change: { all: true } }, (key) => services.sight(key));
-    const target = { services: this.#target.services, ownership: this.#ownership(state) };
-    const planned = await ipvs.plan(target, observed);
-    const { plan, held, keptAddresses } = this.#guard(planned, state);
+    const look: Look = (key) => ({ ...services.sight(key), local: rules.holds(key) });
+    return { before, services, look, plan: () => ipvs.plan(this.#ipvsTarget(), observed) };
+  }
+
+  async #passAll(state: ClusterState): Promise<PassOutcome> {
+    const { ipvs, addresses, sysctls, rules, tunnels, announcing } = this.#options;
+    const needed = anyNeedsRules(state);
+    const { before, look, plan: planIpvs } = await this.#observe(needed);
+    await this.#update({ state, change: { all: true } }, look);
+    const { plan, held, keptAddresses, rules: heldRules } = this.#guard(await planIpvs(), state, look);
     this.#held = held;
     this.#kept = keptAddresses;
     this.#addresses = new Set([...state.addresses, ...keptAddresses]);
     const wanted = await addresses.plan([...this.#addresses]);
-    const tuning = await sysctls.plan(settings);
+    const tuning = await this.#planSysctls(state, needed, before.links);
+    const tunnelling = await this.#planTunnels(state);
 
-    this.#withdraw(this.#options.announcer.addresses, keptAddresses);
-    const tuned = await sysctls.apply(tuning.operations);
+    const withdrawn = await announcing.withdrawOthers((address) => this.#mayAnnounce(address));
+    const tuned = merge([await tunnels.apply(tunnelling.operations), await sysctls.apply(tuning.operations)]);
+    this.#tracked = this.#isTracked(needed, [...tuning.failures, ...tuned.failures]);
+    const asked: RulesAsked = { target: this.#target, addresses: this.#addresses, needed, ...heldRules };
+    const ruling = await rules.plan(asked, this.#tracked);
     const raised = await addresses.apply(wanted.up);
     // What the kernel refused tells nothing of what it took: look again.
     const placed = raised.failures.length === 0 ? new Set(state.addresses) : (await addresses.observe().catch(() => before)).placed;
     const { possible, blocked } = split(plan, placed);
-    const programmed = await ipvs.apply(target, possible);
+    const early = await rules.applyBefore(ruling);
+    const programmed = await ipvs.apply(this.#ipvsTarget(), possible);
     ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
+    const late = await rules.applyAfter(ruling, asked, early);
     const stuck = new Set(programmed.failures.map(({ address }) => address));
     const lowered = await addresses.apply(wanted.down.filter((operation) => !('address' in operation && stuck.has(operation.address))));
     // Read again now, so that the next change of an endpoint need not.
     const after = await addresses.observe();
-    this.#announce(this.#target.backed, placed);
-    const missing = missingInterface(this.#options.interface, after.links);
-    const outcomes: DriverOutcome[] = [tuned, raised, programmed, lowered, { written: 0, failures: [...tuning.failures, ...missing] }];
+    const announced = await announcing.announce(this.#ready(this.#target.backed, placed));
+    const other = [...tuning.failures, ...tunnelling.failures, ...missingInterface(this.#options.interface, after.links)];
+    const outcomes: DriverOutcome[] = [
+      withdrawn,
+      tuned,
+      raised,
+      early,
+      programmed,
+      late,
+      lowered,
+      announced,
+      { written: 0, failures: other },
+    ];
     return { ...merge(outcomes), held, full: true, ...this.#later() };
   }
 
   /** The same order for a few virtual services; the set of VIPs does not change without a full pass. */
   async #passKeys(state: ClusterState, keys: Keys): Promise<PassOutcome> {
-    const { ipvs, addresses } = this.#options;
-    await this.#update({ state, change: { all: false, virtualServices: keys } }, await this.#lookAt(keys));
-    const target = { services: this.#target.services, ownership: this.#ownership(state) };
-    const planned = ipvs.planKeys(target, keys);
-    const { plan, held, keptAddresses } = this.#guard(planned, state);
+    const { ipvs, addresses, rules, announcing } = this.#options;
+    const look = await this.#lookAt(keys);
+    await this.#update({ state, change: { all: false, virtualServices: keys } }, look);
+    const planned = ipvs.planKeys(this.#ipvsTarget(), keys);
+    const { plan, held, keptAddresses, rules: heldRules } = this.#guard(planned, state, look, keys);
     this.#held = held ?? this.#held;
     this.#kept = new Set([...this.#kept, ...keptAddresses]);
     const touched = new Set([...addressesOf(planned, keys), ...[...keys].flatMap((key) => state.virtualServices.get(key)?.address ?? [])]);
-    this.#withdraw(touched, this.#kept);
+    const asked: RulesAsked = { target: this.#target, addresses: this.#addresses, needed: rules.inUse, keys, ...heldRules };
+    const ruling = await rules.plan(asked, this.#tracked);
+    const withdrawn = await announcing.withdraw([...touched].filter((address) => !this.#mayAnnounce(address)));
     const placed = addresses.state?.placed ?? new Set<Address>();
     const { possible, blocked } = split(plan, placed);
-    const outcome = await ipvs.apply(target, possible, keys);
+    const early = await rules.applyBefore(ruling);
+    const outcome = await ipvs.apply(this.#ipvsTarget(), possible, keys);
     ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
-    this.#announce(touched, placed);
-    return { ...outcome, held: this.#held, full: false, ...this.#later() };
+    const late = await rules.applyAfter(ruling, asked, early);
+    const fresh = [...this.#ready(touched, placed)].filter((address) => !announcing.announcer.has(address));
+    const announced = await announcing.announce(fresh);
+    return { ...merge([withdrawn, early, outcome, late, announced]), held: this.#held, full: false, ...this.#later() };
   }
 
   #later(): Pick<PassOutcome, 'due' | 'awaiting'> {
     return { due: this.#target.due, awaiting: this.#target.awaiting };
   }
 
+  #ipvsTarget(): { services: DirectorTarget['services']; ownership: IpvsOwnership } {
+    return { services: this.#target.services, ownership: this.#ownership(this.#state) };
+  }
+
   /** Connections matter only to what is on its way down; else what was written last is what is there. */
   async #lookAt(keys: Keys): Promise<Look> {
-    const { ipvs } = this.#options;
-    if (!this.#target.drains(keys)) return (key) => asWritten(ipvs.known(key));
-    const services = new ObservedServices(await ipvs.observe());
-    return (key) => services.sight(key);
+    const { ipvs, rules } = this.#options;
+    const services = this.#target.drains(keys) ? new ObservedServices(await ipvs.observe()) : undefined;
+    return (key) => ({ ...(services?.sight(key) ?? asWritten(ipvs.known(key))), local: rules.holds(key) });
+  }
+
+  /** Packets for pods here come in as at a realserver, but this host is to answer ARP. */
+  #planSysctls(state: ClusterState, needed: boolean, links: readonly Link[]): Promise<SysctlPlan> {
+    const { rules, sysctls, settings } = this.#options;
+    const inbound = rules.colocated ? [this.#options.interface, ...tunnelInterfaces(this.#tunnels(state))] : [];
+    const there = inbound.filter((name) => links.some((link) => link.name === name));
+    return sysctls.plan([...settings({ conntrack: rules.colocated || needed }), ...realserverRequirements([], there)]);
+  }
+
+  #tunnels(state: ClusterState): TunnelRequirements {
+    return tunnelRequirements(this.#options.rules.colocated ? state.virtualServices.values() : []);
+  }
+
+  /** Where nothing is asked for, what keeps an earlier configuration from being undone is told by the sysctls, which share its record. */
+  async #planTunnels(state: ClusterState): Promise<Pick<Awaited<ReturnType<TunnelDriver['plan']>>, 'operations' | 'failures'>> {
+    const { tunnels, rules } = this.#options;
+    try {
+      return await tunnels.plan(this.#tunnels(state));
+    } catch (error) {
+      return { operations: [], failures: rules.colocated ? [failureOf(error, 'tunnels.plan', 'tunnel devices')] : [] };
+    }
+  }
+
+  /** It was asked for, and the kernel has it so. */
+  #isTracked(needed: boolean, failures: readonly DriverFailure[]): boolean {
+    const { rules, settings } = this.#options;
+    const setting = settings({ conntrack: rules.colocated || needed }).find(({ key }) => key === trackingSetting);
+    return setting?.accepts('1') === true && !failures.some(({ subject }) => subject === trackingSetting);
   }
 
   async preview(state: ClusterState): Promise<Preview> {
-    const { ipvs, addresses, sysctls, settings } = this.#options;
+    const { addresses, rules, announcing } = this.#options;
     this.forget();
-    await addresses.observe();
-    const observed = await ipvs.observe();
-    const services = new ObservedServices(observed);
-    await this.#target.update({ state, change: { all: true } }, (key) => services.sight(key));
-    const planned = await ipvs.plan({ services: this.#target.services, ownership: this.#ownership(state) }, observed);
-    const { plan, held, keptAddresses } = this.#guard(planned, state);
-    const { up, down } = await addresses.plan([...state.addresses, ...keptAddresses]);
-    const { operations } = await sysctls.plan(settings);
+    this.#state = state;
+    const needed = anyNeedsRules(state);
+    const { before, look, plan: planIpvs } = await this.#observe(needed);
+    await this.#target.update({ state, change: { all: true } }, look);
+    const { plan, held, keptAddresses, rules: heldRules } = this.#guard(await planIpvs(), state, look);
+    this.#kept = keptAddresses;
+    this.#addresses = new Set([...state.addresses, ...keptAddresses]);
+    const { up, down } = await addresses.plan([...this.#addresses]);
+    const { operations } = await this.#planSysctls(state, needed, before.links);
+    const tunnelling = await this.#planTunnels(state);
+    const ruling = await rules.preview({ target: this.#target, addresses: this.#addresses, needed, ...heldRules });
+    const silent = await announcing.goingDown((address) => this.#mayAnnounce(address));
+    const spoken = await announcing.goingUp(this.#target.backed);
     return {
       changes: [
+        ...silent.map(describeLink),
+        ...tunnelling.operations.map(describeTunnel),
         ...operations.map(describeSysctl),
         ...up.map(describeLink),
+        ...(ruling === undefined ? [] : describeNat(rules.kind, ruling)),
         ...plan.operations.map(({ operation }) => describeIpvs(operation)),
         ...down.map(describeLink),
+        ...spoken.map(describeLink),
       ],
       held,
     };
   }
 
   status(): PlaneStatus {
-    const { ipvs, sysctls } = this.#options;
+    const { ipvs, sysctls, rules } = this.#options;
     const { foreign } = ipvs;
     const keys = [...this.#target.reasons.keys(), ...(this.#held?.keys ?? []), ...foreign.map(({ key }) => key)];
     const reasons = new Map<VirtualServiceKey, Reason>();
@@ -184,7 +266,11 @@ export class DirectorPlane implements Plane {
       if (reason !== undefined) reasons.set(key, reason);
     }
     const vips = (this.#state?.addresses ?? []).map((address) => this.vip(address));
-    return { reasons, vips, foreign: foreign.map(({ key, message }) => ({ key, message })), warnings: sysctls.warnings };
+    return {
+      ...{ reasons, vips, foreign: foreign.map(({ key, message }) => ({ key, message })) },
+      warnings: [...sysctls.warnings, ...rules.warnings],
+      ...(rules.colocated ? { local: rules.shares } : {}),
+    };
   }
 
   reason(key: VirtualServiceKey): Reason | undefined {
@@ -196,16 +282,15 @@ export class DirectorPlane implements Plane {
   }
 
   vip(address: Address): VipStatus {
-    const status = this.#options.announcer.status(address);
+    const status = this.#options.announcing.announcer.status(address);
     const conflicts = status?.conflicts ?? 0;
     if (status !== undefined) return { address, announced: status.announced, reason: status.reason, conflicts };
     return { address, announced: false, reason: this.#whySilent(address), conflicts };
   }
 
   #whySilent(address: Address): Reason {
-    if (familyOf(address) === 6) return { code: 'AddressFamilyUnsupported', message: 'only IPv4 VIPs are announced' };
     if (this.#target.backends(address).size > 0)
-      return { code: 'NotProgrammed', message: 'its address or virtual services are not in the kernel' };
+      return { code: 'NotProgrammed', message: 'its address, virtual services or shares are not in the kernel' };
     for (const key of this.#target.awaiting) {
       const reason = this.#state?.virtualServices.get(key)?.address === address ? this.#target.reasons.get(key) : undefined;
       if (reason !== undefined) return reason;
@@ -213,52 +298,49 @@ export class DirectorPlane implements Plane {
     return { code: 'NoEndpoints', message: 'none of its virtual services has a ready endpoint on an eligible node' };
   }
 
-  /**
-   * What is guarded is the step that takes the last backend of a virtual service: after it nothing is left to save. So a
-   * service that is still configured and ends its drain is no removal any more (docs/drain.md).
-   */
-  #guard(planned: IpvsPlan, state: ClusterState): { plan: IpvsPlan; held: Held | undefined; keptAddresses: ReadonlySet<Address> } {
-    const removed = removals(planned);
-    const gone = new Set([...removed].filter((key) => !state.virtualServices.has(key)));
-    for (const key of this.#target.lost) gone.add(key);
-    const added = planned.operations.filter(({ operation }) => operation.op === 'addService').length;
-    const held = guardRemovals(gone, removed.size + this.#target.services.size - added, this.#options.guard);
-    if (held === undefined) return { plan: planned, held, keptAddresses: new Set() };
-    this.#target.suspend(held.keys);
-    const operations = planned.operations.filter(({ key }) => !held.keys.has(key));
-    return { plan: { ...planned, operations }, held, keptAddresses: addressesOf(planned, held.keys) };
+  #guard(planned: IpvsPlan, state: ClusterState, look: Look, keys?: Keys): Guarded {
+    const { rules, guard } = this.#options;
+    const guarded = guardDirector({ planned, state, look, rules, keys, target: this.#target }, guard);
+    if (guarded.held !== undefined) this.#target.suspend(guarded.held.keys);
+    return guarded;
   }
 
-  #ownership(state: ClusterState): IpvsOwnership {
-    const vips = new Set(state.addresses);
+  #ownership(state: ClusterState | undefined): IpvsOwnership {
+    const vips = new Set(state?.addresses);
     const placed = this.#options.addresses.state?.placed ?? new Set();
     return {
-      configured: (key) => state.virtualServices.has(key),
+      configured: (key) => state?.virtualServices.has(key) === true,
       placed: (address) => placed.has(address),
       vip: (address) => vips.has(address),
     };
   }
 
-  /** Silences those without a backend; `kept` are VIPs whose removal is held. */
-  #withdraw(addresses: Iterable<Address>, kept: ReadonlySet<Address>): void {
-    const silent = [...addresses].filter((address) => !kept.has(address) && this.#target.backends(address).size === 0);
-    this.#options.announcer.withdraw(silent);
+  /** It has a backend, or its removal is held. */
+  #mayAnnounce(address: Address): boolean {
+    return this.#kept.has(address) || (this.#addresses.has(address) && this.#target.backends(address).size > 0);
   }
 
-  /** Speaks up for those that have their address and a programmed backend. */
-  #announce(addresses: Iterable<Address>, placed: ReadonlySet<Address>): void {
-    const { announcer, ipvs } = this.#options;
-    const ready: Address[] = [];
-    for (const address of addresses) {
-      if (announcer.has(address) || !placed.has(address) || familyOf(address) === 6) continue;
-      for (const key of this.#target.backends(address)) {
-        if (ipvs.programmed(key) === undefined) continue;
-        ready.push(address);
-        break;
-      }
-    }
-    announcer.announce(ready);
+  /** Those that have their address and a backend that is in the kernel. */
+  #ready(addresses: Iterable<Address>, placed: ReadonlySet<Address>): Address[] {
+    return [...addresses].filter(
+      (address) => placed.has(address) && [...this.#target.backends(address)].some((key) => this.#isInForce(key)),
+    );
   }
+
+  #isInForce(key: VirtualServiceKey): boolean {
+    const { ipvs, rules } = this.#options;
+    return (this.#target.forwards(key) && ipvs.programmed(key) !== undefined) || (this.#target.local.has(key) && rules.programmed(key));
+  }
+}
+
+const needsRules = (state: ClusterState, key: VirtualServiceKey): boolean => {
+  const virtualService = state.virtualServices.get(key);
+  return virtualService !== undefined && masqueradedId(virtualService) !== undefined;
+};
+
+function anyNeedsRules({ virtualServices }: ClusterState): boolean {
+  for (const virtualService of virtualServices.values()) if (masqueradedId(virtualService) !== undefined) return true;
+  return false;
 }
 
 /** Nothing is added on a VIP whose address is not there: a packet would find half of it. */

@@ -80,6 +80,12 @@ export interface LinkWatchOptions {
   readonly doubt: (cause: string) => void;
   /** The facing interface came up again. */
   readonly onLinkUp: () => void;
+  /** VIPs that are to be on another interface, too: where the kernel answers for them. Absent: none. */
+  readonly answers?: {
+    /** Index of the interface as last read. */
+    readonly on: () => number | undefined;
+    readonly for: (address: Address) => boolean;
+  };
 }
 
 /** Judges rtnetlink events: our own changes agree with what is wanted, and mean nothing. */
@@ -98,7 +104,13 @@ export function linkJudge(options: LinkWatchOptions): (event: LinkEvent) => void
   return (event) => {
     if (event.type === 'overrun') options.doubt('rtnetlink events were lost');
     else if (event.type === 'link') onLink(event.change, event.link.name, event.link.up, event.link.running);
-    else if (event.type === 'address' && event.address.interfaceIndex === options.vipIndex()) {
+    else if (event.type === 'address' && options.answers !== undefined && event.address.interfaceIndex === options.answers.on()) {
+      const { address } = event.address;
+      const answered = options.answers.for(address);
+      if (event.change === 'deleted' && answered) options.doubt(`address ${address} was deleted from the announcing interface`);
+      if (event.change === 'new' && !answered && options.wants(address))
+        options.doubt(`address ${address} was added to the announcing interface`);
+    } else if (event.type === 'address' && event.address.interfaceIndex === options.vipIndex()) {
       const { address, scope } = event.address;
       const wanted = options.wants(address);
       if (event.change === 'deleted' && wanted) options.doubt(`address ${address} was deleted`);

@@ -1,4 +1,5 @@
 /** What the loop drives, whatever the mode. */
+import type { DesiredNatService } from '../desired/types.ts';
 import type { DriverFailure } from '../drivers/outcome.ts';
 import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
 import type { Link } from '../native/link-types.ts';
@@ -45,6 +46,8 @@ export interface VipStatus {
 
 export interface PlaneStatus {
   readonly reasons: ReadonlyMap<VirtualServiceKey, Reason>;
+  /** Shares that pods on this machine have of what a director forwards; absent where there are never any. */
+  readonly local?: readonly DesiredNatService[];
   readonly vips: readonly VipStatus[];
   /** Objects of others where ours would be. */
   readonly foreign: readonly { readonly key: string; readonly message: string }[];
