@@ -42,13 +42,15 @@ export interface Pod {
   readonly process: LabProcess;
 }
 
-/** Settings of a machine, made before it has interfaces: those take theirs from `default`. */
-async function prepare(host: Namespace, forwarding: boolean): Promise<void> {
+/** A machine without interfaces: those take their settings from `default`. */
+async function createMachine(name: string, forwarding: boolean): Promise<Namespace> {
+  const host = await Namespace.create(name);
   // Nobody else has our addresses; a link-local one that is being checked cannot ask for neighbours.
   const lines = ['echo 0 >ipv6/conf/all/accept_dad', 'echo 0 >ipv6/conf/default/accept_dad'];
   // What sends packets back to the segment they came from would tell their senders of a shorter way.
   lines.push('echo 0 >ipv4/conf/all/send_redirects', 'echo 0 >ipv4/conf/default/send_redirects');
   await host.run(['sh', '-c', `cd /proc/sys/net && ${[...lines, ...(forwarding ? FORWARDING : [])].join(' && ')}`]);
+  return host;
 }
 
 const FORWARDING = ['echo 1 >ipv4/ip_forward', 'echo 1 >ipv6/conf/all/forwarding'];
@@ -82,6 +84,7 @@ export class Topology {
   readonly hosts: Readonly<Record<HostName, Namespace>>;
   readonly pods = new Map<string, Pod>();
   readonly #segment: Namespace;
+  readonly #others: Namespace[] = [];
   readonly #places = new Map<string, Omit<Pod, 'name' | 'process'>>();
   readonly #nextPod: Record<NodeName, number> = { n1: 2, n2: 2 };
 
@@ -113,14 +116,20 @@ export class Topology {
 
   /** Puts another machine on the segment. */
   async addHost(name: string, forwarding: boolean, ...networks: readonly string[]): Promise<Namespace> {
-    const host = await Namespace.create(name);
-    await prepare(host, forwarding);
+    const host = await this.addMachine(name, forwarding);
     await this.#segment.ip(
       `link add ${name} type veth peer name eth0 netns ${name}`,
       `link set ${name} master bridge`,
       `link set ${name} up`,
     );
     await host.ip(...networks.map((network) => `addr add ${network} dev eth0${network.includes(':') ? ' nodad' : ''}`), 'link set eth0 up');
+    return host;
+  }
+
+  /** A machine that is not on the segment, yet. */
+  async addMachine(name: string, forwarding: boolean): Promise<Namespace> {
+    const host = await createMachine(name, forwarding);
+    this.#others.push(host);
     return host;
   }
 
@@ -170,7 +179,7 @@ export class Topology {
   async close(): Promise<void> {
     for (const pod of this.pods.values()) await pod.process.stop('SIGKILL');
     for (const { namespace } of this.#places.values()) await namespace.remove();
-    for (const host of Object.values(this.hosts)) await host.remove();
+    for (const host of this.#others) await host.remove();
     await this.#segment.remove();
   }
 }

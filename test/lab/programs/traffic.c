@@ -4,7 +4,8 @@
 //     Each line of standard input is answered by one JSON line (lab/traffic.ts has its fields):
 //       PROTOCOL ADDRESS PORT COUNT SEND WANT PARALLEL LIMIT_MS DF
 //     COUNT questions of SEND bytes over tcp, udp or sctp, each from a port of its own, PARALLEL at a time; answers are
-//     to have WANT bytes. DF is `do`, `dont` or `default`: what IP_MTU_DISCOVER is set to.
+//     to have WANT bytes. After 32 failures no more is asked. DF is `do`, `dont` or `default`: what IP_MTU_DISCOVER is
+//     set to.
 //   traffic way ADDRESS PORT PER_SECOND
 //     One socket sends numbered datagrams until the end of standard input; then says when each was sent:
 //     {"sent":[microseconds of CLOCK_MONOTONIC,…],"errors":{…}}
@@ -21,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST = 1024, NAMES = 64, BUFFER = 65536, SENT = 1 << 20 };
+enum { MOST = 1024, NAMES = 64, BUFFER = 65536, SENT = 1 << 20, ENOUGH = 32 };
 
 typedef struct {
   int open;
@@ -237,11 +238,8 @@ static void answer_task(void) {
   ok = failed = wrong = retransmitted = 0;
   least_segment = least_path = 0;
   slowest = 0;
-  for (int begun = 0; begun < task.count || open_now > 0;) {
-    while (begun < task.count && open_now < task.parallel) {
-      begin();
-      begun++;
-    }
+  for (int begun = 0; (begun < task.count && failed < ENOUGH) || open_now > 0;) {
+    for (; begun < task.count && failed < ENOUGH && open_now < task.parallel; begun++) begin();
     struct epoll_event events[256];
     const int ready = open_now == 0 ? 0 : epoll_wait(epoll_fd, events, 256, 20);
     for (int i = 0; i < ready; i++) {
