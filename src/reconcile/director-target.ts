@@ -60,7 +60,7 @@ export class DirectorTarget {
       return;
     }
     this.#eligible = selectEligible(state, this.#options);
-    const known = new Set([...this.services.keys(), ...this.reasons.keys()]);
+    const known = new Set([...this.services.keys(), ...this.local.keys(), ...this.reasons.keys()]);
     for (const key of known) if (!state.virtualServices.has(key)) this.#forget(key);
     await eachSliced(state.virtualServices.keys(), (key) => this.#compute(state, key, look, now, !known.has(key)));
   }
@@ -107,7 +107,7 @@ export class DirectorTarget {
   }
 
   #knows(key: VirtualServiceKey): boolean {
-    return this.services.has(key) || this.reasons.has(key);
+    return this.services.has(key) || this.local.has(key) || this.reasons.has(key);
   }
 
   #settle(key: VirtualServiceKey): void {
