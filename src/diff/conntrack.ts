@@ -27,7 +27,10 @@ import { PROTOCOL_NUMBER } from '../native/ipvs-constants.ts';
  * One VIP:port:protocol and everybody who may answer for it on this machine: its current pods, and where IPVS
  * masquerades on the same machine also its destinations; none for a virtual service that was deleted.
  */
-export type ConntrackService = Pick<DesiredNatService, 'key' | 'address' | 'protocol' | 'port' | 'pods'>;
+export interface ConntrackService extends Pick<DesiredNatService, 'key' | 'address' | 'protocol' | 'port' | 'pods'> {
+  /** Its flows that no rule translates are left alone, as {@link ConntrackOptions.keepUntranslated} says for all. Default false. */
+  readonly keepUntranslated?: boolean;
+}
 
 export interface ConntrackOptions {
   /** Connections too, at the price of those that terminating pods would still have finished. Default false. */
@@ -55,6 +58,7 @@ export function reconciledProtocols(options: ConntrackOptions = {}): readonly nu
 interface Target {
   readonly key: VirtualServiceKey;
   readonly pods: ReadonlySet<SocketKey>;
+  readonly keepUntranslated: boolean;
 }
 
 /** By protocol, then by destination. */
@@ -63,7 +67,11 @@ function targetsOf(services: Iterable<ConntrackService>): ReadonlyMap<number, Re
   for (const service of services) {
     const ofProtocol = targets.get(service.protocol) ?? new Map<SocketKey, Target>();
     targets.set(service.protocol, ofProtocol);
-    ofProtocol.set(socketKey(service), { key: service.key, pods: new Set(service.pods.map(socketKey)) });
+    ofProtocol.set(socketKey(service), {
+      key: service.key,
+      pods: new Set(service.pods.map(socketKey)),
+      keepUntranslated: service.keepUntranslated === true,
+    });
   }
   return targets;
 }
@@ -87,7 +95,7 @@ export function staleEntries(
     // A pod may listen on the VIP itself: then nothing is translated, and rightly so.
     if (target.pods.has(answer)) continue;
     const untranslated = answer === destination;
-    if (untranslated && (options.keepUntranslated === true || target.pods.size === 0)) continue;
+    if (untranslated && (options.keepUntranslated === true || target.keepUntranslated || target.pods.size === 0)) continue;
     stale.push({ row, key: target.key, why: untranslated ? 'untranslated' : 'target' });
   }
   return stale;

@@ -67,10 +67,11 @@ export class AddressDriver {
     return this.#state;
   }
 
-  /** `addresses` are to be placed, all others of ours to go. */
-  async plan(addresses: readonly Address[]): Promise<AddressPlan> {
+  /** `addresses` are to be placed, all others of ours to go. `mtu` of the device, bytes; undefined leaves it as it is. */
+  async plan(addresses: readonly Address[], mtu?: number): Promise<AddressPlan> {
     const state = await this.observe();
-    const wanted = { name: this.vipInterface, addresses, protocol: addressProtocol, borrow: true };
+    const size = mtu === undefined ? {} : { mtu };
+    const wanted = { name: this.vipInterface, addresses, protocol: addressProtocol, borrow: true, ...size };
     // A device is made when there is something to put on it.
     if (state.device === undefined && addresses.length === 0) return { up: [], down: [], conflict: undefined };
     return diffAddresses(wanted, state.links, state.addresses);

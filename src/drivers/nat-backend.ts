@@ -5,6 +5,12 @@ import type { DriverOutcome } from './outcome.ts';
 
 export type NatBackendKind = 'nftables' | 'iptables';
 
+/** What was chosen, and why, for people. */
+export interface NatChosen {
+  readonly kind: NatBackendKind;
+  readonly reason: string;
+}
+
 /** One thing that a plan would do, for people. */
 export interface NatChangeText {
   /** VIP it is about; undefined for rules common to all. */
@@ -28,6 +34,10 @@ export interface NatBackendPlan {
 
 export interface NatBackend {
   readonly kind: NatBackendKind;
+  /** Why it is this one, where that was chosen. */
+  readonly chosen?: NatChosen | undefined;
+  /** What cannot be done or known here, for people. */
+  readonly warnings?: readonly string[];
   /** What the kernel holds is known: a plan for a few keys costs what they cost. */
   readonly known: boolean;
   /** Virtual services held, as far as known. */

@@ -7,7 +7,7 @@ import type { DesiredNat, DesiredNatService } from '../desired/types.ts';
 import type { VirtualServiceKey } from '../model/cluster.ts';
 import { UnsupportedError } from '../native/errors.ts';
 import type { Kernel } from './kernel.ts';
-import type { NatBackend, NatBackendKind, NatBackendPlan, NatChangeText } from './nat-backend.ts';
+import type { NatBackend, NatBackendKind, NatBackendPlan, NatChangeText, NatChosen } from './nat-backend.ts';
 import { NatDriver } from './nat.ts';
 import { IptablesNat } from './nat-iptables.ts';
 import { failureOf, type DriverFailure, type DriverOutcome } from './outcome.ts';
@@ -18,12 +18,6 @@ export interface NatChoiceOptions {
   readonly asked: NatBackendAsked;
   /** Prefix of the chains of the iptables backend. */
   readonly chainPrefix: string;
-}
-
-/** What was chosen, and why, for people. */
-export interface NatChosen {
-  readonly kind: NatBackendKind;
-  readonly reason: string;
 }
 
 /** What the other backend left, on its way out. */

@@ -1,5 +1,6 @@
 /** What the loop drives, whatever the mode. */
 import type { DesiredNatService } from '../desired/types.ts';
+import type { NatChosen } from '../drivers/nat-backend.ts';
 import type { DriverFailure } from '../drivers/outcome.ts';
 import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
 import type { Link } from '../native/link-types.ts';
@@ -53,6 +54,10 @@ export interface PlaneStatus {
   readonly foreign: readonly { readonly key: string; readonly message: string }[];
   /** What is done without, in words. */
   readonly warnings: readonly string[];
+  /** What writes translation rules here, and why it does. Absent: not chosen yet, or nothing does. */
+  readonly nat?: NatChosen;
+  /** Why nothing at all is done here at the moment. Absent: it is. */
+  readonly standby?: Reason;
 }
 
 export interface Plane {

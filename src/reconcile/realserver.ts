@@ -2,36 +2,51 @@
  * One pass of a realserver: first what keeps it from answering ARP, then the rules, then the VIPs; on the way down
  * the VIPs go before their rules. A packet that arrives meanwhile is translated or never was ours.
  */
-import { familyOf } from '../desired/eligibility.ts';
-import type { MasqueradePolicy } from '../desired/types.ts';
+import type { Family } from '../desired/eligibility.ts';
+import type { DesiredNat, DesiredNatService, MasqueradePolicy } from '../desired/types.ts';
+import type { ConntrackService } from '../diff/conntrack.ts';
+import { deviceMtu, segments } from '../diff/path-mtu.ts';
+import { tunnelDevices, tunnelInterfaces, tunnelRequirements, type TunnelRequirements } from '../diff/tunnels.ts';
 import type { AddressDriver } from '../drivers/addresses.ts';
 import type { NatBackend, NatBackendPlan } from '../drivers/nat-backend.ts';
-import { merge, nothingDone, type DriverFailure } from '../drivers/outcome.ts';
+import { merge } from '../drivers/outcome.ts';
 import { realserverRequirements, type SysctlDriver, type SysctlPlan } from '../drivers/sysctls.ts';
+import { describeTunnel, type TunnelDriver } from '../drivers/tunnels.ts';
 import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
 import type { Link } from '../native/link-types.ts';
+import type { ConntrackSweeper } from './conntrack-sweeper.ts';
 import { describeLink, describeNat, describeSysctl } from './describe.ts';
 import type { Work } from './gate.ts';
 import { guardRemovals, type GuardOptions, type Held } from './guard.ts';
 import type { Waits } from './handover.ts';
 import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type Preview, type VipStatus } from './plane.ts';
+import { raise } from './raise.ts';
 import { RealserverTarget } from './realserver-target.ts';
 
 export interface RealserverPlaneOptions {
   readonly nat: NatBackend;
   readonly addresses: AddressDriver;
   readonly sysctls: SysctlDriver;
+  readonly tunnels: TunnelDriver;
+  readonly sweeper: ConntrackSweeper;
   /** Interface on which packets from the director arrive. */
   readonly interface: string;
   readonly node: string;
   readonly masquerade: MasqueradePolicy;
+  readonly insideAccess: 'cluster' | 'local';
+  /** Virtual services count their connections. */
+  readonly counters: boolean;
   readonly guard: GuardOptions;
   /** Bounded waits between this agent and the others; see handover.ts. */
   readonly waits: Waits;
 }
 
-/** The kernel's own device for IP-in-IP without a local endpoint address. */
-const tunnelInterface = 'tunl0';
+interface NatStep {
+  readonly plan: NatBackendPlan;
+  readonly held: Held | undefined;
+  /** Virtual services that stay although nobody asks for them. */
+  readonly kept: readonly DesiredNatService[];
+}
 
 export class RealserverPlane implements Plane {
   readonly #options: RealserverPlaneOptions;
@@ -39,15 +54,22 @@ export class RealserverPlane implements Plane {
   #state: ClusterState | undefined;
   #held: Held | undefined;
   #addresses: ReadonlySet<Address> = new Set();
+  /** What is of the machine and not of one virtual service: as of the last full pass. */
+  #common: Pick<DesiredNat, 'outside' | 'segments'> = {};
+  #kept: readonly DesiredNatService[] = [];
+  /** {@link RealserverTarget.flowChanges} when flows were last looked at. */
+  #flowsSeen = 0;
+  #retired = false;
 
   constructor(options: RealserverPlaneOptions) {
     this.#options = options;
-    this.#target = new RealserverTarget(options.node, options.masquerade, options.waits);
+    this.#target = new RealserverTarget(options);
   }
 
   forget(): void {
     this.#options.nat.forget();
     this.#options.addresses.forget();
+    this.#options.sweeper.stop();
   }
 
   /** Whether a VIP is to be on our device, as of the last pass. */
@@ -57,58 +79,94 @@ export class RealserverPlane implements Plane {
 
   async pass(work: Work): Promise<PassOutcome> {
     this.#state = work.state;
-    await this.#target.update(work);
-    if (work.change.all || !this.#options.nat.known) return this.#passAll(work.state);
-    return this.#passKeys(work.change.virtualServices);
+    const moved = await this.#target.update(work);
+    if (moved || !this.#options.nat.known) return this.#passAll(work.state);
+    return this.#passKeys(work.change.all ? new Set() : work.change.virtualServices);
   }
 
   async #passAll(state: ClusterState): Promise<PassOutcome> {
-    const { nat, addresses, sysctls } = this.#options;
-    const { links } = await addresses.observe();
-    const { plan, held, keptAddresses } = await this.#planNat();
+    const { nat, addresses, sysctls, tunnels } = this.#options;
+    const needs = tunnelRequirements(state.virtualServices.values());
+    const tunnelling = await tunnels.plan(needs);
+    const before = await addresses.observe();
+    this.#measure(state, before.links, needs);
+    const { plan, held, kept } = await this.#planNat();
     this.#held = held;
-    this.#addresses = new Set([...this.#target.addresses, ...keptAddresses]);
-    const wanted = await addresses.plan([...this.#addresses]);
-    const tuning = await this.#planSysctls(state, links);
+    this.#kept = kept;
+    this.#addresses = new Set([...this.#target.addresses, ...kept.map(({ address }) => address)]);
 
+    // A device has settings once it is there.
+    const opened = await tunnels.apply(tunnelling.operations);
+    if (opened.written > 0) addresses.forget();
+    const { links } = await addresses.observe();
+    const wanted = await addresses.plan([...this.#addresses], deviceMtu(this.#addresses, state.mtu));
+    const tuning = await this.#planSysctls(links, needs);
     const tuned = await sysctls.apply(tuning.operations);
     const lowered = await addresses.apply(wanted.down);
+    this.#retire();
     const programmed = await nat.apply(plan);
+    await this.#sweep();
     const missing = missingInterface(this.#options.interface, links);
     const risks = [...tuning.failures, ...tuned.failures, ...missing].filter(({ subject }) => !subject.endsWith('/rp_filter'));
-    // A host that may answer ARP for a VIP steals it from the director: rather no VIP.
-    const raised = risks.length === 0 ? await addresses.apply(wanted.up) : { ...nothingDone, failures: withheld(wanted.up.length) };
+    const refused = new Set(programmed.failures.flatMap(({ family }): Family[] => (family === undefined ? [] : [family])));
+    const rising = raise(wanted.up, risks.length > 0, refused);
+    const raised = await addresses.apply(rising.operations);
     await addresses.observe();
-    const other = { written: 0, failures: [...tuning.failures, ...missing] };
-    return { ...merge([tuned, lowered, programmed, raised, other]), held, full: true, due: this.#options.waits.due };
+    const other = { written: 0, failures: [...tunnelling.failures, ...tuning.failures, ...missing, ...rising.failures] };
+    return { ...merge([opened, tuned, lowered, programmed, raised, other]), held, full: true, due: this.#options.waits.due };
   }
 
   async #passKeys(keys: ReadonlySet<VirtualServiceKey>): Promise<PassOutcome> {
-    const { plan, held } = await this.#planNat(keys);
+    const { plan, held, kept } = await this.#planNat(keys);
     this.#held = held ?? this.#held;
+    this.#kept = kept;
     const outcome = await this.#options.nat.apply(plan);
+    if (this.#target.flowChanges !== this.#flowsSeen) await this.#sweep();
     return { ...outcome, held: this.#held, full: false, due: this.#options.waits.due };
   }
 
   async preview(state: ClusterState): Promise<Preview> {
-    const { nat, addresses } = this.#options;
+    const { nat, addresses, tunnels } = this.#options;
     this.forget();
+    this.#state = state;
     await this.#target.update({ state, change: { all: true } });
+    const needs = tunnelRequirements(state.virtualServices.values());
+    const tunnelling = await tunnels.plan(needs);
     const { links } = await addresses.observe();
-    const { plan, held, keptAddresses } = await this.#planNat();
-    const { up, down } = await addresses.plan([...this.#target.addresses, ...keptAddresses]);
-    const { operations } = await this.#planSysctls(state, links);
+    this.#measure(state, links, needs);
+    const { plan, held, kept } = await this.#planNat();
+    const vips = new Set([...this.#target.addresses, ...kept.map(({ address }) => address)]);
+    const { up, down } = await addresses.plan([...vips], deviceMtu(vips, state.mtu));
+    const { operations } = await this.#planSysctls(links, needs);
     return {
-      changes: [...operations.map(describeSysctl), ...down.map(describeLink), ...describeNat(nat.kind, plan), ...up.map(describeLink)],
+      changes: [
+        ...tunnelling.operations.map(describeTunnel),
+        ...operations.map(describeSysctl),
+        ...down.map(describeLink),
+        ...describeNat(nat.kind, plan),
+        ...up.map(describeLink),
+      ],
       held,
     };
   }
 
   status(): PlaneStatus {
+    const { nat, sysctls, sweeper } = this.#options;
     const reasons = new Map<VirtualServiceKey, Reason>(this.#target.reasons);
     if (this.#held !== undefined) for (const key of this.#held.keys) reasons.set(key, heldReason(this.#held));
     const vips = this.#state === undefined ? [] : this.#target.addresses.map((address) => this.vip(address));
-    return { reasons, vips, foreign: [], warnings: this.#options.sysctls.warnings };
+    const warnings = [...sysctls.warnings, ...(nat.warnings ?? []), ...sweeper.warnings, ...this.#unclamped()];
+    return { reasons, vips, foreign: [], warnings, ...(nat.chosen === undefined ? {} : { nat: nat.chosen }) };
+  }
+
+  /** What the iptables backend leaves to the operator. */
+  #unclamped(): string[] {
+    const narrow = this.#common.segments?.size ?? 0;
+    if (narrow === 0 || this.#options.nat.kind !== 'iptables') return [];
+    return [
+      `TCP segments to ${narrow} VIPs may be larger than what arrives here in one piece, and the iptables backend makes none smaller: ` +
+        'give the nodes a larger MTU, or use the nftables backend',
+    ];
   }
 
   reason(key: VirtualServiceKey): Reason | undefined {
@@ -121,47 +179,72 @@ export class RealserverPlane implements Plane {
   }
 
   vip(address: Address): VipStatus {
-    if (familyOf(address) === 6) return { address, announced: undefined, reason: unsupported, conflicts: 0 };
     const missing = this.#addresses.has(address) && this.#options.addresses.state?.placed.has(address) === false;
     const reason = missing ? ({ code: 'NotProgrammed', message: 'its address is not on the VIP device' } as const) : undefined;
     return { address, announced: undefined, reason, conflicts: 0 };
   }
 
-  #planSysctls(state: ClusterState, links: readonly Link[]): Promise<SysctlPlan> {
-    const tunnelled = [...state.virtualServices.values()].some(({ forward }) => forward === 'tunnel');
-    const tunnel = tunnelled && links.some(({ name }) => name === tunnelInterface) ? [tunnelInterface] : [];
-    const facing = links.some(({ name }) => name === this.#options.interface) ? [this.#options.interface] : [];
-    return this.#options.sysctls.plan(realserverRequirements(facing, [...facing, ...tunnel]));
-  }
-
-  async #planNat(
-    keys?: ReadonlySet<VirtualServiceKey>,
-  ): Promise<{ plan: NatBackendPlan; held: Held | undefined; keptAddresses: ReadonlySet<Address> }> {
-    const { nat, guard } = this.#options;
-    await nat.observe();
-    const plan = await nat.plan(this.#target, keys);
-    // Pods that left this node take their rules with them: that is no loss of configuration.
-    const gone = plan.services.filter(
-      ({ key, change }) => change === 'remove' && this.#target.reasons.get(key)?.code !== 'NoLocalEndpoints',
-    );
-    const held = guardRemovals(new Set(gone.map(({ key }) => key)), nat.size, guard);
-    if (held === undefined) return { plan, held, keptAddresses: new Set() };
-    const kept = [...held.keys].flatMap((key) => nat.heldAt(key) ?? []);
-    const services = new Map([...this.#target.services, ...kept.map((service) => [service.key, service] as const)]);
-    const { masquerade, addresses } = this.#target;
-    return {
-      plan: await nat.plan({ services, masquerade, addresses }, keys),
-      held,
-      keptAddresses: new Set(kept.map(({ address }) => address)),
+  #measure(state: ClusterState, links: readonly Link[], { devices }: TunnelRequirements): void {
+    const facing = links.find(({ name }) => name === this.#options.interface);
+    this.#common = {
+      outside: [this.#options.interface, ...devices.map((kind) => tunnelDevices[kind])],
+      ...(facing === undefined
+        ? {}
+        : { segments: segments({ virtualServices: state.virtualServices.values(), mtu: state.mtu, facingMtu: facing.mtu }) }),
     };
   }
+
+  #planSysctls(links: readonly Link[], needs: TunnelRequirements): Promise<SysctlPlan> {
+    const there = (names: readonly string[]): string[] => names.filter((name) => links.some((link) => link.name === name));
+    const facing = there([this.#options.interface]);
+    return this.#options.sysctls.plan(realserverRequirements(facing, [...facing, ...there(tunnelInterfaces(needs))]));
+  }
+
+  #desired(kept: readonly DesiredNatService[]): DesiredNat {
+    const { insideAccess, counters } = this.#options;
+    const { services, inside, addresses, masquerade } = this.#target;
+    return {
+      ...{ masquerade, counters, ...(this.#common.segments === undefined ? {} : { segments: this.#common.segments }) },
+      ...(insideAccess === 'cluster' ? { inside, outside: this.#common.outside ?? [] } : {}),
+      services: kept.length === 0 ? services : new Map([...kept.map((service) => [service.key, service] as const), ...services]),
+      addresses: [...new Set([...addresses, ...kept.map(({ address }) => address)])],
+    };
+  }
+
+  async #planNat(keys?: ReadonlySet<VirtualServiceKey>): Promise<NatStep> {
+    const { nat, guard } = this.#options;
+    await nat.observe();
+    const before = keys === undefined ? [] : this.#kept;
+    const plan = await nat.plan(this.#desired(before), keys);
+    const gone = plan.services.filter(({ key, change }) => change === 'remove' && !this.#leftOnPurpose(key));
+    const held = guardRemovals(new Set(gone.map(({ key }) => key)), nat.size, guard);
+    if (held === undefined) return { plan, held, kept: before };
+    const kept = [...before, ...[...held.keys].flatMap((key) => nat.heldAt(key) ?? [])];
+    return { plan: await nat.plan(this.#desired(kept), keys), held, kept };
+  }
+
+  /** Pods that left this node take their rules with them, and pods that a director reaches itself: that is no loss of configuration. */
+  #leftOnPurpose(key: VirtualServiceKey): boolean {
+    return this.#target.reasons.get(key)?.code === 'NoLocalEndpoints' || this.#state?.virtualServices.get(key)?.forward === 'masquerade';
+  }
+
+  /** What an earlier process translated and nobody asks for any more: its flows go, too. */
+  #retire(): void {
+    if (this.#retired) return;
+    this.#retired = true;
+    const kept = new Set(this.#kept.map(({ key }) => key));
+    this.#options.sweeper.retire([...this.#options.nat.held()].filter(({ key }) => !this.#target.flows.has(key) && !kept.has(key)));
+  }
+
+  /** The rules are written: flows follow them. */
+  async #sweep(): Promise<void> {
+    this.#flowsSeen = this.#target.flowChanges;
+    const flows = new Map<VirtualServiceKey, ConntrackService>([
+      ...this.#kept.map((service) => [service.key, service] as const),
+      ...this.#target.flows,
+    ]);
+    await this.#options.sweeper.after(flows, this.#target.takeBegun());
+  }
 }
 
-const unsupported: Reason = { code: 'AddressFamilyUnsupported', message: 'a realserver holds IPv4 VIPs only' };
 const heldReason = ({ message }: Held): Reason => ({ code: 'GuardHeld', message });
-
-function withheld(count: number): DriverFailure[] {
-  if (count === 0) return [];
-  const message = `${count} changes of VIP addresses wait until this host cannot answer ARP for them`;
-  return [{ op: 'links.addAddress', subject: 'VIP addresses', code: 'NotProgrammed', message }];
-}

@@ -24,7 +24,7 @@ export class FakeKernel implements Kernel {
   readonly arp = new FakeArp(this.faults);
   readonly ndp = new FakeNdp(this.faults);
   readonly fou = new FakeFou(this.faults, this.journal);
-  readonly sysctls = new FakeSysctls(this.faults, this.journal);
+  readonly sysctls = new FakeSysctls(this.faults, this.journal, (name) => this.links.has(name));
   readonly conntrack = new FakeConntrack(undefined, this.faults, this.journal);
   readonly iptables = new FakeLegacyTables(this.faults, this.journal);
 

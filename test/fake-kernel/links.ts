@@ -57,6 +57,10 @@ export class FakeLinks implements LinksPort {
     this.addLink({ name: 'lo', kind: undefined, mac: '00:00:00:00:00:00', mtu: 65536, up: true, running: true, noArp: false });
   }
 
+  has(name: string): boolean {
+    return this.#links.has(name);
+  }
+
   /** A device that somebody else made. */
   addLink(link: Omit<Link, 'index'>): Link {
     const added = { ...link, index: this.#nextIndex++ };

@@ -10,16 +10,24 @@ export class FakeSysctls implements SysctlPort {
   readOnly = false;
   readonly #faults: Faults;
   readonly #journal: Journal;
+  readonly #hasDevice: (name: string) => boolean;
 
-  constructor(faults: Faults, journal: Journal) {
+  /** A device that comes up while the machine runs has settings, with the values of `default`. */
+  constructor(faults: Faults, journal: Journal, hasDevice: (name: string) => boolean = () => false) {
     this.#faults = faults;
     this.#journal = journal;
+    this.#hasDevice = hasDevice;
+  }
+
+  #value(key: string): string | undefined {
+    const [, device = '', name = ''] = /^net\/ipv4\/conf\/([^/]+)\/(\w+)$/.exec(key) ?? [];
+    return this.values.get(key) ?? (this.#hasDevice(device) ? (this.values.get(`net/ipv4/conf/default/${name}`) ?? '0') : undefined);
   }
 
   async read(key: string): Promise<string | undefined> {
     await Promise.resolve();
     this.#faults.throwNext('sysctl.read', key);
-    return this.values.get(key);
+    return this.#value(key);
   }
 
   async names(folder: string): Promise<readonly string[]> {
@@ -30,7 +38,7 @@ export class FakeSysctls implements SysctlPort {
 
   async write(key: string, value: string): Promise<void> {
     await Promise.resolve();
-    const code = this.readOnly ? 'EROFS' : this.values.has(key) ? undefined : 'ENOENT';
+    const code = this.readOnly ? 'EROFS' : this.#value(key) === undefined ? 'ENOENT' : undefined;
     const error = this.#faults.next('sysctl.write', key) ?? (code === undefined ? undefined : kernelError('sysctl.write', key, code));
     this.#journal.write('sysctl.write', key, error?.message);
     if (error !== undefined) throw error;
