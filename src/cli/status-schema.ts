@@ -108,6 +108,7 @@ const agent = z.strictObject({
     attempts: z.int().describe('passes in a row that ended with a failure'),
     nextRetryMilliseconds: z.int().nullable(),
   }),
+  standby: reason.describe('why this realserver leaves everything to a director on its machine; null when it does not'),
   held: z.string().nullable().describe('why removals are held back'),
   failures: z.array(z.strictObject({ op: z.string(), object: z.string(), errno: z.string(), message: z.string() })),
   foreign: z.array(z.strictObject({ key: z.string(), message: z.string() })).describe('objects of others where ours would be'),

@@ -70,7 +70,7 @@ function printAgent(output: Output, { mode, agent }: StatusDocument): void {
     output.print(`${mode}: ${paint(output, 'yellow', 'no agent answers')}; this is what is in the kernel\n`);
     return;
   }
-  const { source, loop, held, failures, foreign, warnings } = agent;
+  const { source, loop, held, standby, failures, foreign, warnings } = agent;
   output.print(`${mode} ${agent.node}, process ${agent.pid}, version ${agent.version}, since ${agent.startedAt}\n`);
   const { kubernetes } = source;
   const place = kubernetes === null ? (source.file ?? '') : `ConfigMap ${kubernetes.configMap.namespace}/${kubernetes.configMap.name}`;
@@ -82,6 +82,7 @@ function printAgent(output: Output, { mode, agent }: StatusDocument): void {
     for (const { path, message } of source.refused.problems) output.print(`  ${path === '' ? '' : `${path}: `}${message}\n`);
   }
   output.print(`${loop.passes} passes, ${loop.written} kernel operations, ${loop.doubts} times read again\n`);
+  if (standby !== null) output.print(`${paint(output, 'yellow', standby.code)}: ${standby.message}\n`);
   if (held !== null) output.print(`${paint(output, 'yellow', held)}\n`);
   if (failures.length > 0) {
     const next = loop.nextRetryMilliseconds === null ? '' : `, next in ${(loop.nextRetryMilliseconds / 1000).toFixed(1)} s`;

@@ -173,7 +173,8 @@ export type ReasonCode =
   | 'InterfaceMissing'
   | 'InterfaceDown'
   | 'AddressConflict'
-  | 'GuardHeld';
+  | 'GuardHeld'
+  | 'DirectorPresent';
 
 export interface Reason {
   readonly code: ReasonCode;

@@ -1,4 +1,5 @@
 import type { SysctlJournal } from '../drivers/journal.ts';
+import type { CoordinatorPort } from '../drivers/coordinator.ts';
 import type { Kernel } from '../drivers/kernel.ts';
 import type { AddressDriver } from '../drivers/addresses.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
@@ -15,6 +16,8 @@ export interface Parts {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Default: TCP on 127.0.0.1. */
+  readonly coordinator?: CoordinatorPort;
 }
 
 /** Runs until the signal aborts. */
@@ -25,6 +28,8 @@ export interface ListenerHooks {
   readonly doubt: (cause: string) => void;
   /** Something was learnt about VIPs between two passes. */
   readonly vipsChanged: (addresses: readonly Address[]) => void;
+  /** Asks the loop to look at everything now, for a reason that is nobody's fault. */
+  readonly renew: () => void;
 }
 
 export interface Composition {
@@ -33,6 +38,10 @@ export interface Composition {
   readonly listeners: (hooks: ListenerHooks) => readonly Listener[];
   /** Whether a director may wait to hear that these were programmed. */
   readonly serves: (keys: Iterable<VirtualServiceKey>) => boolean;
+  /** A director has rules that translate on this machine, now. Absent: as colocation says. */
+  readonly translates?: () => boolean;
+  /** It leaves its work to somebody else for the time being. Absent: never. */
+  readonly idle?: () => boolean;
   /** Ends what the mode does by itself between passes. */
   readonly stop: () => void;
 }

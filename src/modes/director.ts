@@ -40,6 +40,8 @@ export function director(options: AgentOptions, parts: Parts): Composition {
     settings: ({ conntrack }) => ipvsRequirements({ asked: options.ipvsSysctls, defaults: options.ipvsSysctlDefaults, conntrack }),
     desired: desiredOf(options),
   });
+  let used = false;
+  void rules.used.then(() => (used = true));
   // Nothing is listened to for a machine that never has rules.
   const ruled =
     (doubt: (cause: string) => void): Listener =>
@@ -62,6 +64,7 @@ export function director(options: AgentOptions, parts: Parts): Composition {
       for (const key of keys) if (plane.serves(key)) return true;
       return false;
     },
+    translates: () => used,
     stop: () => announcer.stop(),
   };
 }

@@ -12,13 +12,14 @@ import { ReconcileLoop } from '../reconcile/loop.ts';
 import type { DriverFailure } from '../drivers/outcome.ts';
 import type { Work } from '../reconcile/gate.ts';
 import type { Composition, Parts } from './composition.ts';
+import { showingPresence, standingBy, type Compose } from './coordination.ts';
 import { director } from './director.ts';
 import { InputRecord } from './input-record.ts';
 import type { AgentOptions, Mode } from './options.ts';
 import { firstPublication, type Origin } from './origin.ts';
 import { realserver } from './realserver.ts';
 
-export const compositions: Readonly<Record<Mode, (options: AgentOptions, parts: Parts) => Composition>> = { director, realserver };
+export const compositions: Readonly<Record<Mode, Compose>> = { director: showingPresence(director), realserver: standingBy(realserver) };
 
 export interface AgentInput {
   readonly options: AgentOptions;
@@ -64,7 +65,11 @@ export class Agent {
     const server = await this.#serve();
     // Listening starts before the first read: what changes in between is heard.
     const listeners = this.#composition
-      .listeners({ doubt: (cause) => this.loop.doubt(cause), vipsChanged: (vips) => this.#reasons.lookAt(vips) })
+      .listeners({
+        doubt: (cause) => this.loop.doubt(cause),
+        renew: () => this.loop.renew(),
+        vipsChanged: (vips) => this.#reasons.lookAt(vips),
+      })
       .map((listen) => listen(signal));
     parts.log.info('started', { mode: options.mode, node: options.nodeName, interface: options.interface, source: origin.place });
     await Promise.all([...listeners, this.#runSource(signal), this.loop.run(signal), origin.correspondent?.run(signal)]);
@@ -106,6 +111,7 @@ export class Agent {
         lastPass: loop.lastPass ?? null,
         nextRetryMilliseconds: loop.nextRetryMilliseconds ?? null,
       },
+      standby: plane.standby ?? null,
       held: loop.held ?? null,
       failures: loop.failures.map(({ op, subject, code, message }) => ({ op, object: subject, errno: code, message })),
       vips: plane.vips.map(({ address, announced, reason, conflicts }) => ({
@@ -148,6 +154,8 @@ export class Agent {
 
   /** What failed is not in the kernel, and which endpoints that concerns nobody knows: better say nothing. */
   #confirm(revision: number | undefined, pressing: boolean): void {
+    // One that stands by has programmed nothing.
+    if (this.#composition.idle?.() === true) return;
     if (revision !== undefined && this.loop.status().failures.length === 0)
       this.#input.origin.correspondent?.programmed(revision, pressing);
   }

@@ -79,6 +79,8 @@ export interface AgentDocument {
     readonly attempts: number;
     readonly nextRetryMilliseconds: number | null;
   };
+  /** Why this agent leaves its work to another for the time being; null when it does not. */
+  readonly standby: Reason | null;
   /** Why removals are held back, in words. */
   readonly held: string | null;
   readonly failures: readonly AgentFailure[];

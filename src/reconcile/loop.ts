@@ -108,6 +108,12 @@ export class ReconcileLoop {
     this.#wake();
   }
 
+  /** Everything is to be looked at again, now: what is asked for has changed although the state has not. */
+  renew(): void {
+    this.#doubtAt = this.#options.clock.now();
+    this.#wake();
+  }
+
   /** Runs until the signal aborts; a pass that is under way is finished first. */
   async run(signal: AbortSignal): Promise<void> {
     signal.addEventListener('abort', () => this.#wake(), { once: true });

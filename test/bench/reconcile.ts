@@ -73,7 +73,7 @@ function start(nftables: Nftables, links: Kernel['links'], sysctls: Kernel['sysc
     onPass: (outcome, milliseconds) => notify({ outcome, milliseconds }),
   });
   const listeners = composition
-    .listeners({ doubt: (cause) => loop.doubt(cause), vipsChanged: () => {} })
+    .listeners({ doubt: (cause) => loop.doubt(cause), vipsChanged: () => {}, renew: () => loop.renew() })
     .map((listen) => listen(stop.signal));
   const done = Promise.all([...listeners, loop.run(stop.signal)]);
   return {

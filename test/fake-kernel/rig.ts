@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { SysctlJournal } from '../../src/drivers/journal.ts';
 import type { Kernel } from '../../src/drivers/kernel.ts';
 import type { Publication } from '../../src/model/cluster.ts';
-import type { Composition } from '../../src/modes/composition.ts';
+import type { Composition, Parts } from '../../src/modes/composition.ts';
 import type { AgentOptions, Mode } from '../../src/modes/options.ts';
 import { compositions } from '../../src/modes/run.ts';
 import type { Fields, Log } from '../../src/observe/log.ts';
@@ -99,14 +99,21 @@ export class Rig {
   readonly #done: Promise<unknown>;
 
   /** `ports` stands in for the kernel's own ports: a test's way to break them. */
-  constructor(mode: Mode, kernel = freshKernel(), options: Partial<AgentOptions> = {}, folder?: string, ports: Partial<Kernel> = {}) {
+  constructor(
+    mode: Mode,
+    kernel = freshKernel(),
+    options: Partial<AgentOptions> = {},
+    folder?: string,
+    ports: Partial<Kernel> = {},
+    more: Pick<Parts, 'coordinator'> = {},
+  ) {
     this.mode = mode;
     this.kernel = kernel;
     this.folder = folder ?? mkdtempSync(join(tmpdir(), 'ravel-fake-'));
     this.clock = new FakeClock(() => this.#quiet());
     const log = collectingLog(this.lines);
     const journal = new SysctlJournal(this.folder, '1', 'boot');
-    const parts = { kernel: { ...kernel.ports, ...ports }, journal, clock: this.clock, random: seededRandom(1), log };
+    const parts = { kernel: { ...kernel.ports, ...ports }, journal, clock: this.clock, random: seededRandom(1), log, ...more };
     this.composition = compositions[mode]({ ...defaultOptions, mode, nodeName: nodeNameOf(mode), ...options }, parts);
     this.loop = new ReconcileLoop({
       plane: this.composition.plane,
@@ -116,7 +123,7 @@ export class Rig {
       auditMilliseconds: 60_000,
     });
     const listeners = this.composition
-      .listeners({ doubt: (cause) => this.loop.doubt(cause), vipsChanged: () => {} })
+      .listeners({ doubt: (cause) => this.loop.doubt(cause), vipsChanged: () => {}, renew: () => this.loop.renew() })
       .map((listen) => listen(this.#stop.signal));
     this.#done = Promise.all([...listeners, this.loop.run(this.#stop.signal)]);
   }
