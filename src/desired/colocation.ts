@@ -29,7 +29,8 @@ export function natService(virtualService: VirtualService, pods: readonly Pod[],
  * weight, and each gets the same of it. Without weight elsewhere they get everything.
  */
 export function localShare(virtualService: VirtualService, { weight, pods }: LocalClaim, elsewhere: number): DesiredNatService {
-  const slots = Math.round((pods.length * (weight + elsewhere)) / weight);
+  // Whole but while a node leaves in steps: then it keeps a little more than its part rather than nothing.
+  const slots = Math.ceil((pods.length * (weight + elsewhere)) / weight);
   return natService(virtualService, pods, Math.min(MAXIMUM_SLOTS, Math.max(pods.length, slots)));
 }
 

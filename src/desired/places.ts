@@ -66,12 +66,14 @@ function podPlaces(state: ClusterState, endpoints: readonly Endpoint[], options:
   const own = options.self === undefined ? undefined : state.nodes.get(options.self);
   for (const endpoint of endpoints) {
     const { node, address, port } = endpoint;
-    if (own?.addresses.includes(address) === true || (options.colocated === true && node !== undefined && node === options.self)) continue;
+    if (own?.addresses.includes(address) === true) continue;
+    // Translated on the spot: it gets nothing by IPVS, but may finish what it got there before.
+    const here = options.colocated === true && node !== undefined && node === options.self;
     const backend = podBackend(address, port);
     const known = node === undefined ? undefined : state.nodes.get(node);
     const place: Place = {
       ...{ nodes: [], ready: takesTraffic(endpoint) ? 1 : 0, terminating: isLastResort(endpoint) ? 1 : 0 },
-      ...{ eligible: node === undefined || eligible.names.has(node), alive: node === undefined || known?.ready === true },
+      ...{ eligible: !here && (node === undefined || eligible.names.has(node)), alive: node === undefined || known?.ready === true },
     };
     const other = places.get(backend);
     // An address that two endpoints give is one pod, and the better word about it counts.

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { directorService } from '../../src/desired/director.ts';
-import { directorStep, nothingRemembered, type DrainOptions, type Memory, type Observed } from '../../src/desired/drain.ts';
+import { directorStep, nothingRemembered, type DrainOptions, type Memory, type Observed, type Outcome } from '../../src/desired/drain.ts';
 import { selectEligible } from '../../src/desired/eligibility.ts';
 import type { ClusterState, Endpoint, Node, VirtualService } from '../../src/model/cluster.ts';
 
@@ -23,6 +23,10 @@ export interface Setting {
   readonly override: boolean;
   /** Realservers confirm what they have programmed. */
   readonly confirms: boolean;
+  readonly protocol: 'tcp' | 'udp' | 'sctp';
+  readonly forward: 'direct' | 'tunnel' | 'masquerade';
+  /** The director runs on node n1: without a share for pods there, or with one. */
+  readonly self: 'elsewhere' | 'alone' | 'colocated';
 }
 
 export type Event =
@@ -32,7 +36,8 @@ export type Event =
       readonly node: NodeName;
       readonly what: 'fresh' | 'ready' | 'unready' | 'cordon' | 'uncordon' | 'exclude' | 'delete';
     }
-  | { readonly do: 'connections'; readonly node: NodeName; readonly count: number }
+  /** To the k-th destination, whichever that is. */
+  | { readonly do: 'connections'; readonly at: number; readonly count: number }
   | { readonly do: 'confirm'; readonly node: NodeName }
   | { readonly do: 'restart' }
   | { readonly do: 'forget counts' }
@@ -54,7 +59,7 @@ const event: fc.Arbitrary<Event> = fc.oneof(
       what: fc.constantFrom('fresh', 'ready', 'unready', 'cordon', 'uncordon', 'exclude', 'delete'),
     }),
   },
-  { weight: 3, arbitrary: fc.record({ do: fc.constant('connections' as const), node: anyNode, count: fc.constantFrom(0, 0, 1, 30) }) },
+  { weight: 3, arbitrary: fc.record({ do: fc.constant('connections' as const), at: fc.nat(5), count: fc.constantFrom(0, 0, 1, 30) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('confirm' as const), node: anyNode }) },
   { weight: 1, arbitrary: fc.constant({ do: 'restart' as const }) },
   { weight: 1, arbitrary: fc.constant({ do: 'forget counts' as const }) },
@@ -68,23 +73,46 @@ export const drainLife: fc.Arbitrary<{ readonly setting: Setting; readonly event
       nil: undefined,
     }),
     ...{ idle: fc.constantFrom('remove', 'remove', 'keep'), override: fc.boolean(), confirms: fc.boolean() },
+    protocol: fc.constantFrom('tcp', 'tcp', 'tcp', 'udp', 'sctp'),
+    forward: fc.constantFrom('direct', 'tunnel', 'masquerade'),
+    self: fc.constantFrom('elsewhere', 'elsewhere', 'alone', 'colocated'),
   }),
   events: fc.array(event, { minLength: 1, maxLength: 40 }),
 });
 
-const virtualService: VirtualService = {
-  ...{ key: 'tcp 10.50.0.1:80', address: '10.50.0.1', port: 80, protocol: 'tcp', service: 'default/web', portName: 'http' },
-  ...{ scheduler: 'wrr', schedulerFlags: [], forward: 'direct', upperThreshold: 0, lowerThreshold: 0 },
-};
+const virtualServiceOf = ({ protocol, forward }: Setting): VirtualService => ({
+  ...{ key: `${protocol} 10.50.0.1:80`, address: '10.50.0.1', port: 80, protocol, service: 'default/web', portName: 'http' },
+  ...{ scheduler: 'wrr', schedulerFlags: [], forward, upperThreshold: 0, lowerThreshold: 0 },
+});
+
+/** What is known of who is behind a destination, in words of this file. */
+interface Behind {
+  readonly ready: number;
+  readonly serving: number;
+  /** May get new connections. */
+  readonly eligible: boolean;
+  /** Somebody answers there. */
+  readonly answers: boolean;
+  /** There is such a pod, in whatever state; of a node always. */
+  readonly exists: boolean;
+}
 
 interface Held {
   weight: number;
   connections: number;
 }
 
+function weightsOf(service: Outcome['service'], forward: Setting['forward']): [string, number][] {
+  return (service?.destinations ?? []).map(({ id, spec }) => {
+    assert.equal(spec.forward, forward);
+    return [forward === 'masquerade' ? `${id.address} ${id.port}` : id.address, spec.weight];
+  });
+}
+
 /** The world around the director, and the director's own memory. */
 export class Life {
   readonly #setting: Setting;
+  readonly #virtualService: VirtualService;
   readonly #nodes = new Map<NodeName, Node>();
   readonly #pods = new Map<number, { state: PodState; node: NodeName }>();
   readonly #confirmed = new Map<string, number>();
@@ -98,9 +126,12 @@ export class Life {
   /** Since when a destination has had no claim, as far as this process can know. */
   readonly #unclaimedSince = new Map<string, number>();
   looks = 0;
+  /** Pods on the director have a share in force. */
+  #local = false;
 
   constructor(setting: Setting) {
     this.#setting = setting;
+    this.#virtualService = virtualServiceOf(setting);
     for (const name of nodeNames) this.#nodes.set(name, this.#fresh(name));
   }
 
@@ -109,10 +140,11 @@ export class Life {
   }
 
   get options(): DrainOptions {
-    const { drain, readiness, handover, idle, override } = this.#setting;
+    const { drain, readiness, handover, idle, override, self } = this.#setting;
     return {
       ...{ drainMilliseconds: drain, readinessMilliseconds: readiness, handoverMilliseconds: handover },
       ...{ idleDestinations: idle, weightOverride: override },
+      ...(self === 'elsewhere' ? {} : { self: 'n1', colocated: self === 'colocated' }),
     };
   }
 
@@ -135,29 +167,58 @@ export class Life {
     return {
       nodes: this.#nodes,
       services: new Map([['default/web', service]]),
-      virtualServices: new Map([[virtualService.key, virtualService]]),
-      virtualServicesOf: new Map([['default/web', [virtualService]]]),
+      virtualServices: new Map([[this.#virtualService.key, this.#virtualService]]),
+      virtualServicesOf: new Map([['default/web', [this.#virtualService]]]),
       ...{ addresses: ['10.50.0.1'], nodeLabels: {}, mtu: new Map() },
       ...(confirms ? { confirmed: new Map(this.#confirmed) } : {}),
     };
   }
 
-  /** Pods by address of the node, in words of this file. */
-  #podsAt(address: string): { ready: number; serving: number; eligible: boolean } {
-    const node = [...this.#nodes.values()].find(({ addresses }) => addresses[0] === address);
-    if (node === undefined) return { ready: 0, serving: 0, eligible: false };
-    const pods = [...this.#pods.values()].filter((pod) => pod.node === node.name);
+  /** Pods that are not gone. */
+  get #present(): { pod: number; state: PodState; node: NodeName }[] {
+    return [...this.#pods].filter(([, { state }]) => state !== 'gone').map(([pod, rest]) => ({ pod, ...rest }));
+  }
+
+  #mayServe(name: NodeName): boolean {
+    const node = this.#nodes.get(name);
+    return node !== undefined && node.ready && !node.unschedulable && Object.keys(node.labels).length === 0;
+  }
+
+  /** Who is behind a destination: `10.20.0.2`, or `10.244.0.3 8080`. */
+  #behind(backend: string): Behind {
+    const [address = '', port] = backend.split(' ');
+    const last = Number(address.split('.')[3]);
+    const isPod = port !== undefined;
+    const pods = this.#present.filter(({ pod, node }) => (isPod ? pod + 1 === last : node === `n${last}`));
+    const name: NodeName = isPod ? (pods[0]?.node ?? 'n1') : (`n${last}` as NodeName);
+    const ready = pods.filter(({ state }) => state === 'ready').length;
+    const serving = pods.filter(({ state }) => state === 'serving').length;
+    // The director's own node is none, except for pods that it has no share for.
+    const { self, forward } = this.#setting;
+    const own = self !== 'elsewhere' && name === 'n1' && !(isPod && self === 'alone');
+    const fits = isPod === (forward === 'masquerade');
     return {
-      ready: pods.filter(({ state }) => state === 'ready').length,
-      serving: pods.filter(({ state }) => state === 'serving').length,
-      eligible: node.ready && !node.unschedulable && Object.keys(node.labels).length === 0,
+      ...{ ready, serving, eligible: this.#mayServe(name) && !own && fits, exists: !isPod || pods.length > 0 },
+      answers: this.#nodes.get(name)?.ready === true && ready + serving > 0 && (isPod || !own) && fits,
     };
   }
 
-  #claims(address: string): boolean {
-    const places = nodeNames.map((name) => this.#podsAt(`10.20.0.${name.slice(1)}`));
-    const anyReady = places.some(({ ready, eligible }) => eligible && ready > 0);
-    const { ready, serving, eligible } = this.#podsAt(address);
+  /** All that could be a destination now. */
+  get #backends(): string[] {
+    if (this.#setting.forward !== 'masquerade') return nodeNames.map((name) => `10.20.0.${name.slice(1)}`);
+    return this.#present.map(({ pod }) => `10.244.0.${pod + 1} 8080`);
+  }
+
+  /** Pods on the director itself, where they have a share. */
+  #own(state: PodState): number {
+    if (this.#setting.self !== 'colocated' || !this.#mayServe('n1')) return 0;
+    return this.#present.filter((pod) => pod.node === 'n1' && pod.state === state).length;
+  }
+
+  #claims(backend: string): boolean {
+    const anyReady =
+      this.#own('ready') > 0 || this.#backends.some((other) => this.#behind(other).eligible && this.#behind(other).ready > 0);
+    const { ready, serving, eligible } = this.#behind(backend);
     return eligible && (anyReady ? ready > 0 : serving > 0);
   }
 
@@ -171,7 +232,7 @@ export class Life {
         this.#change(event.node, event.what);
         break;
       case 'connections': {
-        const held = this.kernel.get(`10.20.0.${event.node.slice(1)}`);
+        const held = [...this.kernel.values()][event.at];
         // Weight 0 takes nothing new: what is there can only end.
         if (held !== undefined) held.connections = held.weight > 0 ? event.count : Math.min(held.connections, event.count);
         break;
@@ -226,32 +287,55 @@ export class Life {
     );
     this.#counted = true;
     const { state } = this;
-    const outcome = directorStep(state, virtualService, this.options, selectEligible(state), {
-      ...{ now: this.#now, observed, memory: this.#memory, first: this.#first },
+    const outcome = directorStep(state, this.#virtualService, this.options, selectEligible(state), {
+      ...{ now: this.#now, observed, memory: this.#memory, first: this.#first, local: this.#local },
     });
     this.#first = false;
     this.#memory = outcome.memory;
     this.#due = outcome.due;
-    this.#check(outcome.service?.destinations.map(({ id, spec }) => [id.address, spec.weight]) ?? []);
-    assert.equal(
-      outcome.reason === undefined,
-      [...this.kernel.values()].some(({ weight }) => weight > 0),
-      'a reason exactly without a backend',
-    );
+    this.#check(weightsOf(outcome.service, this.#setting.forward), outcome.local !== undefined);
+    assert.equal(outcome.reason === undefined, this.#local || this.#sum > 0, 'a reason exactly without a backend');
+    this.#checkShare(outcome.local);
+  }
+
+  get #sum(): number {
+    return [...this.kernel.values()].reduce((total, { weight }) => total + weight, 0);
+  }
+
+  /** Pods here get what is theirs beside what the kernel holds, and nobody gets what is nobody's. */
+  #checkShare(local: Outcome['local']): void {
+    const pods =
+      this.#own('ready') > 0
+        ? this.#own('ready')
+        : this.#backends.some((one) => this.#behind(one).ready > 0 && this.#behind(one).eligible)
+          ? 0
+          : this.#own('serving');
+    assert.equal(local?.pods.length ?? 0, pods, 'pods on the director with a share');
+    if (local === undefined) return;
+    const slots = local.slots ?? pods;
+    if (this.#sum === 0) assert.equal(slots, pods, 'without weight elsewhere all stays here');
+    else assert.ok(slots > pods, 'what is elsewhere gets its part');
+    const { override, steps, forward } = this.#setting;
+    if (steps !== undefined) return;
+    const own = override && forward !== 'masquerade' ? 1 : pods;
+    assert.ok(Math.abs(pods / slots - own / (own + this.#sum)) < 0.05, `${pods} of ${slots} shares beside weight ${this.#sum}`);
   }
 
   /** Compares what is wanted with what was there, then makes it so. */
-  #check(wanted: readonly (readonly [string, number])[]): void {
+  #check(wanted: readonly (readonly [string, number])[], local: boolean): void {
     const before = new Map([...this.kernel].map(([address, held]) => [address, { ...held }]));
-    const sum = (held: Iterable<{ weight: number }>): number => [...held].reduce((total, { weight }) => total + weight, 0);
     const next = new Map(wanted);
+    const wasBacked = this.#local || this.#sum > 0;
     for (const [address, { weight, connections }] of before) {
       if (!this.#claims(address)) {
         assert.ok((next.get(address) ?? 0) <= weight, `${address}: weight rose from ${weight} without a claim`);
         if (!this.#unclaimedSince.has(address)) this.#unclaimedSince.set(address, this.#now);
         const since = this.#unclaimedSince.get(address) ?? 0;
-        const { eligible, serving } = this.#podsAt(address);
-        if (!next.has(address) && (connections > 0 || (eligible && serving > 0))) {
+        const { eligible, serving, answers, exists } = this.#behind(address);
+        // Nobody there, and nothing that would end: it goes at once, also where idle destinations stay.
+        const deserted = exists && this.#setting.protocol === 'tcp' ? false : !exists || !answers;
+        if (deserted && weight > 0) assert.ok(!next.has(address) || this.#setting.drain === 0, `${address}: deserted, and stays`);
+        if (!deserted && !next.has(address) && (connections > 0 || (eligible && serving > 0))) {
           assert.ok(
             this.#now - since + 0.01 >= this.#setting.drain,
             `${address}: removed with connections, or pods that may be needed again, after ${this.#now - since} ms`,
@@ -262,20 +346,13 @@ export class Life {
         if (weight > 0) assert.ok((next.get(address) ?? 0) > 0, `${address}: has a claim and weight, and loses it`);
       }
     }
-    for (const name of nodeNames) {
-      const address = `10.20.0.${name.slice(1)}`;
-      if (this.#claims(address)) this.#unclaimedSince.delete(address);
+    for (const backend of this.#backends) if (this.#claims(backend)) this.#unclaimedSince.delete(backend);
+    const readySomewhere =
+      this.#own('ready') > 0 || this.#backends.some((one) => this.#behind(one).ready > 0 && this.#behind(one).eligible);
+    if (readySomewhere && wasBacked) {
+      assert.ok(local || [...next.values()].some((weight) => weight > 0), 'the last weight went while a pod is ready on an eligible node');
     }
-    const readySomewhere = nodeNames.some((name) => {
-      const { ready, eligible } = this.#podsAt(`10.20.0.${name.slice(1)}`);
-      return ready > 0 && eligible;
-    });
-    if (readySomewhere && sum(before.values()) > 0) {
-      assert.ok(
-        [...next.values()].some((weight) => weight > 0),
-        'the last weight went while a pod is ready on an eligible node',
-      );
-    }
+    this.#local = local;
     this.kernel.clear();
     for (const [address, weight] of next) this.kernel.set(address, { weight, connections: before.get(address)?.connections ?? 0 });
   }
@@ -285,9 +362,10 @@ export class Life {
     for (const held of this.kernel.values()) if (held.weight === 0) held.connections = 0;
     this.#step();
     this.wait(200_000);
-    const { service } = directorService(this.state, virtualService, this.options);
-    const expected = Object.fromEntries((service?.destinations ?? []).map(({ id, spec }) => [id.address, spec.weight]));
-    assert.deepEqual(Object.fromEntries([...this.kernel].sort().map(([address, { weight }]) => [address, weight])), expected);
+    const { service, local } = directorService(this.state, this.#virtualService, this.options);
+    const expected = Object.fromEntries(weightsOf(service, this.#setting.forward));
+    assert.deepEqual(Object.fromEntries([...this.kernel].sort().map(([backend, { weight }]) => [backend, weight])), expected);
+    assert.equal(this.#local, local !== undefined);
     const looks = this.looks;
     this.wait(1_000_000);
     assert.equal(this.looks, looks, 'nothing is looked at any more once all is as it should be');
