@@ -1,12 +1,14 @@
 import { ipvsRequirements } from '../desired/ipvs-sysctls.ts';
 import { AddressDriver } from '../drivers/addresses.ts';
 import { AnnouncedAddressDriver } from '../drivers/announced-addresses.ts';
+import { ConntrackDriver } from '../drivers/conntrack.ts';
 import { IpvsDriver } from '../drivers/ipvs.ts';
 import { NatChoice } from '../drivers/nat-choice.ts';
 import { SysctlDriver } from '../drivers/sysctls.ts';
 import { TunnelDriver } from '../drivers/tunnels.ts';
 import { Announcing } from '../reconcile/announcing.ts';
 import { DirectorRules } from '../reconcile/colocation.ts';
+import { ConntrackSweeper } from '../reconcile/conntrack-sweeper.ts';
 import type { Unconfirmed } from '../reconcile/director-target.ts';
 import { DirectorPlane, type DirectorPlaneOptions } from '../reconcile/director.ts';
 import { segment } from './announcing.ts';
@@ -16,7 +18,7 @@ import type { AgentOptions } from './options.ts';
 
 /** IPVS, VIP addresses, announcements; with colocation the share of its own pods. */
 export function director(options: AgentOptions, parts: Parts): Composition {
-  const { kernel, journal, clock } = parts;
+  const { kernel, journal, clock, log } = parts;
   const colocated = options.colocation !== 'disabled';
   const addresses = new AddressDriver(kernel.links, options.vipInterface);
   const announced = new AnnouncedAddressDriver(kernel.links, options.interface, options.vipInterface);
@@ -32,16 +34,15 @@ export function director(options: AgentOptions, parts: Parts): Composition {
     ...{ nat, colocated, counters: options.natCounters, outside: [options.interface] },
     masquerade: colocated ? options.masquerade : { enabled: false },
   });
+  const sweeper = new ConntrackSweeper({ driver: new ConntrackDriver(kernel.conntrack), clock, log });
   const plane = new DirectorPlane({
     ...{ ipvs: new IpvsDriver(kernel.ipvs), addresses, rules, announcing, interface: options.interface, guard: options.guard },
     ...{ sysctls: new SysctlDriver(kernel.sysctls, journal), tunnels: new TunnelDriver(kernel.links, kernel.fou, journal) },
-    now: () => clock.now(),
+    ...{ sweeper, now: () => clock.now() },
     onUnconfirmed: (nodes) => tellUnconfirmed(parts, nodes),
     settings: ({ conntrack }) => ipvsRequirements({ asked: options.ipvsSysctls, defaults: options.ipvsSysctlDefaults, conntrack }),
     desired: desiredOf(options),
   });
-  let used = false;
-  void rules.used.then(() => (used = true));
   // Nothing is listened to for a machine that never has rules.
   const ruled =
     (doubt: (cause: string) => void): Listener =>
@@ -64,8 +65,11 @@ export function director(options: AgentOptions, parts: Parts): Composition {
       for (const key of keys) if (plane.serves(key)) return true;
       return false;
     },
-    translates: () => used,
-    stop: () => announcer.stop(),
+    translates: () => rules.inUse,
+    stop: () => {
+      announcer.stop();
+      sweeper.stop();
+    },
   };
 }
 

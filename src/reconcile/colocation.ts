@@ -73,6 +73,8 @@ export class DirectorRules {
   readonly #masqueraded = new Map<VirtualServiceKey, NatServiceId>();
   #list: { readonly of: ReadonlySet<Address>; readonly list: readonly Address[] } | undefined;
   #warnings: readonly string[] = [];
+  /** Translated when this process first looked. */
+  #found: readonly DesiredNatService[] | undefined;
   #onUse: () => void = () => {};
   /** Resolves when there is something in the rules to look after. */
   readonly used = new Promise<void>((resolve) => (this.#onUse = resolve));
@@ -90,7 +92,17 @@ export class DirectorRules {
   }
 
   get warnings(): readonly string[] {
-    return this.#warnings;
+    return this.#used ? (this.#options.nat.warnings ?? []) : this.#warnings;
+  }
+
+  /** Why it is this backend; undefined while none is needed. */
+  get chosen(): NatBackend['chosen'] {
+    return this.#used ? this.#options.nat.chosen : undefined;
+  }
+
+  /** What was translated when this process first looked and is not among `flows`. */
+  former(flows: ReadonlyMap<VirtualServiceKey, unknown>): readonly DesiredNatService[] {
+    return (this.#found ?? []).filter(({ key }) => !flows.has(key));
   }
 
   /** They are looked after. */
@@ -141,6 +153,7 @@ export class DirectorRules {
     try {
       await this.#options.nat.observe();
       if (used) this.#use();
+      if (this.#options.colocated) this.#found ??= [...this.#options.nat.held()];
     } catch (error) {
       if (used || this.#used) throw error;
       const { message } = failureOf(error, 'nat.observe', 'translation rules');

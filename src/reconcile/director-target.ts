@@ -2,8 +2,10 @@ import { insideService, leavesSome, masqueradedId } from '../desired/colocation.
 import { directorStep, nothingRemembered, type DrainOptions, type Memory } from '../desired/drain.ts';
 import { selectEligible, type Eligible } from '../desired/eligibility.ts';
 import type { DesiredIpvsService, DesiredNatService, NatServiceId } from '../desired/types.ts';
+import type { ConntrackService } from '../diff/conntrack.ts';
 import type { Sight } from '../diff/ipvs-observed.ts';
 import type { Address, ClusterState, Reason, ServiceKey, VirtualService, VirtualServiceKey } from '../model/cluster.ts';
+import { PROTOCOL_NUMBER } from '../native/ipvs-constants.ts';
 import type { Work } from './gate.ts';
 import { eachSliced } from './slices.ts';
 
@@ -33,6 +35,9 @@ export class DirectorTarget {
   readonly inside = new Map<VirtualServiceKey, DesiredNatService>();
   /** Whose clients are to appear as this machine. */
   readonly masqueraded = new Map<VirtualServiceKey, NatServiceId>();
+  /** Of a director with pods of its own: who may answer for flows that know no end. */
+  readonly flows = new Map<VirtualServiceKey, ConntrackService>();
+  #flowChanges = 0;
   reasons = new Map<VirtualServiceKey, Reason>();
   /** Only of virtual services in which something is on its way. */
   #memories = new Map<VirtualServiceKey, Memory>();
@@ -119,6 +124,7 @@ export class DirectorTarget {
   #forget(key: VirtualServiceKey): void {
     this.#unback(key);
     for (const part of [this.services, this.local, this.inside, this.masqueraded, this.reasons]) part.delete(key);
+    if (this.flows.delete(key)) this.#flowChanges += 1;
     this.#settle(key);
   }
 
@@ -139,6 +145,7 @@ export class DirectorTarget {
     for (const node of outcome.unconfirmed) this.#unconfirmed.push({ node, service: virtualService.service });
     if (service !== undefined) this.services.set(key, service);
     this.#computeRules(state, virtualService, local);
+    this.#computeFlows(virtualService);
     if (local !== undefined || this.forwards(key)) this.#back(virtualService.address, key);
   }
 
@@ -151,6 +158,23 @@ export class DirectorTarget {
     if (this.#options.inside !== true || (local !== undefined && !leavesSome(local))) return;
     const inside = insideService(state, virtualService, this.#options.self);
     if (inside !== undefined) this.inside.set(key, inside);
+  }
+
+  /** Pods here, those that clients here are led to, and those that IPVS translates to. */
+  #computeFlows({ key, address, port, protocol, forward }: VirtualService): void {
+    if (this.#options.colocated !== true || protocol === 'tcp') return;
+    const service = this.services.get(key);
+    const pods = [this.local.get(key)?.pods, this.inside.get(key)?.pods, forward === 'masquerade' ? service?.destinations : undefined];
+    this.flows.set(key, {
+      ...{ key, address, port, protocol: PROTOCOL_NUMBER[protocol], keepUntranslated: service !== undefined },
+      pods: pods.flatMap((some) => (some ?? []).map((one) => ('id' in one ? one.id : one))),
+    });
+    this.#flowChanges += 1;
+  }
+
+  /** Counts up with each change that flows may have to follow. */
+  get flowChanges(): number {
+    return this.#flowChanges;
   }
 
   /** It has a destination of weight above zero. */

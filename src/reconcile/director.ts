@@ -6,6 +6,7 @@
 import { masqueradedId } from '../desired/colocation.ts';
 import type { IpvsOwnership, IpvsPlan } from '../diff/ipvs.ts';
 import { asWritten, ObservedServices } from '../diff/ipvs-observed.ts';
+import { deviceMtu } from '../diff/path-mtu.ts';
 import { tunnelInterfaces, tunnelRequirements, type TunnelRequirements } from '../diff/tunnels.ts';
 import type { AddressDriver, ObservedAddresses } from '../drivers/addresses.ts';
 import { addressOf, type IpvsDriver } from '../drivers/ipvs.ts';
@@ -16,6 +17,7 @@ import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/
 import type { Link } from '../native/link-types.ts';
 import type { Announcing } from './announcing.ts';
 import type { DirectorRules, RulesAsked } from './colocation.ts';
+import type { ConntrackSweeper } from './conntrack-sweeper.ts';
 import { describeIpvs, describeLink, describeNat, describeSysctl } from './describe.ts';
 import { DirectorTarget, type Look, type TargetOptions, type Unconfirmed } from './director-target.ts';
 import type { Work } from './gate.ts';
@@ -32,6 +34,7 @@ export interface DirectorPlaneOptions {
   readonly settings: (needs: { readonly conntrack: boolean }) => readonly SysctlRequirement[];
   /** Of a director that takes packets for pods of its own as a realserver does. */
   readonly tunnels: TunnelDriver;
+  readonly sweeper: ConntrackSweeper;
   readonly announcing: Announcing;
   /** Where the VIPs are announced. */
   readonly interface: string;
@@ -57,6 +60,9 @@ export class DirectorPlane implements Plane {
   #kept: ReadonlySet<Address> = new Set();
   /** IPVS lets its connections be seen. */
   #tracked = false;
+  /** {@link DirectorTarget.flowChanges} when flows were last looked at. */
+  #flowsSeen = -1;
+  #retired = false;
 
   constructor(options: DirectorPlaneOptions) {
     this.#options = options;
@@ -66,6 +72,7 @@ export class DirectorPlane implements Plane {
   forget(): void {
     const { ipvs, addresses, rules, announcing } = this.#options;
     for (const part of [ipvs, addresses, rules, announcing]) part.forget();
+    this.#options.sweeper.stop();
   }
 
   /** Whether a VIP is to be on our device, as of the last pass. */
@@ -120,12 +127,15 @@ export class DirectorPlane implements Plane {
     this.#held = held;
     this.#kept = keptAddresses;
     this.#addresses = new Set([...state.addresses, ...keptAddresses]);
-    const wanted = await addresses.plan([...this.#addresses]);
-    const tuning = await this.#planSysctls(state, needed, before.links);
+    const wanted = await addresses.plan([...this.#addresses], deviceMtu(this.#addresses, state.mtu));
     const tunnelling = await this.#planTunnels(state);
 
     const withdrawn = await announcing.withdrawOthers((address) => this.#mayAnnounce(address));
-    const tuned = merge([await tunnels.apply(tunnelling.operations), await sysctls.apply(tuning.operations)]);
+    const opened = await tunnels.apply(tunnelling.operations);
+    // A device has settings once it is there.
+    if (opened.written > 0) addresses.forget();
+    const tuning = await this.#planSysctls(state, needed, (await addresses.observe()).links);
+    const tuned = await sysctls.apply(tuning.operations);
     this.#tracked = this.#isTracked(needed, [...tuning.failures, ...tuned.failures]);
     const asked: RulesAsked = { target: this.#target, addresses: this.#addresses, needed, ...heldRules };
     const ruling = await rules.plan(asked, this.#tracked);
@@ -137,6 +147,7 @@ export class DirectorPlane implements Plane {
     const programmed = await ipvs.apply(this.#ipvsTarget(), possible);
     ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
     const late = await rules.applyAfter(ruling, asked, early);
+    await this.#sweep(true);
     const stuck = new Set(programmed.failures.map(({ address }) => address));
     const lowered = await addresses.apply(wanted.down.filter((operation) => !('address' in operation && stuck.has(operation.address))));
     // Read again now, so that the next change of an endpoint need not.
@@ -145,6 +156,8 @@ export class DirectorPlane implements Plane {
     const other = [...tuning.failures, ...tunnelling.failures, ...missingInterface(this.#options.interface, after.links)];
     const outcomes: DriverOutcome[] = [
       withdrawn,
+      opened,
+      opened,
       tuned,
       raised,
       early,
@@ -176,9 +189,20 @@ export class DirectorPlane implements Plane {
     const outcome = await ipvs.apply(this.#ipvsTarget(), possible, keys);
     ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
     const late = await rules.applyAfter(ruling, asked, early);
+    await this.#sweep(false);
     const fresh = [...this.#ready(touched, placed)].filter((address) => !announcing.announcer.has(address));
     const announced = await announcing.announce(fresh);
     return { ...merge([withdrawn, early, outcome, late, announced]), held: this.#held, full: false, ...this.#later() };
+  }
+
+  /** Flows follow the rules. */
+  async #sweep(full: boolean): Promise<void> {
+    const { rules, sweeper } = this.#options;
+    if (!rules.colocated || (!full && this.#target.flowChanges === this.#flowsSeen)) return;
+    if (!this.#retired) sweeper.retire(rules.former(this.#target.flows));
+    this.#retired = true;
+    this.#flowsSeen = this.#target.flowChanges;
+    await sweeper.after(this.#target.flows);
   }
 
   #later(): Pick<PassOutcome, 'due' | 'awaiting'> {
@@ -235,7 +259,7 @@ export class DirectorPlane implements Plane {
     const { plan, held, keptAddresses, rules: heldRules } = this.#guard(await planIpvs(), state, look);
     this.#kept = keptAddresses;
     this.#addresses = new Set([...state.addresses, ...keptAddresses]);
-    const { up, down } = await addresses.plan([...this.#addresses]);
+    const { up, down } = await addresses.plan([...this.#addresses], deviceMtu(this.#addresses, state.mtu));
     const { operations } = await this.#planSysctls(state, needed, before.links);
     const tunnelling = await this.#planTunnels(state);
     const ruling = await rules.preview({ target: this.#target, addresses: this.#addresses, needed, ...heldRules });
@@ -257,7 +281,7 @@ export class DirectorPlane implements Plane {
   }
 
   status(): PlaneStatus {
-    const { ipvs, sysctls, rules } = this.#options;
+    const { ipvs, sysctls, rules, sweeper } = this.#options;
     const { foreign } = ipvs;
     const keys = [...this.#target.reasons.keys(), ...(this.#held?.keys ?? []), ...foreign.map(({ key }) => key)];
     const reasons = new Map<VirtualServiceKey, Reason>();
@@ -268,7 +292,8 @@ export class DirectorPlane implements Plane {
     const vips = (this.#state?.addresses ?? []).map((address) => this.vip(address));
     return {
       ...{ reasons, vips, foreign: foreign.map(({ key, message }) => ({ key, message })) },
-      warnings: [...sysctls.warnings, ...rules.warnings],
+      warnings: [...sysctls.warnings, ...rules.warnings, ...sweeper.warnings],
+      ...(rules.chosen === undefined ? {} : { nat: rules.chosen }),
       ...(rules.colocated ? { local: rules.shares } : {}),
     };
   }
