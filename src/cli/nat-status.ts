@@ -19,7 +19,7 @@ export function natServices(
     // A counter that went back was made anew in between.
     const rate = earlier === undefined || seconds <= 0 ? null : Math.round((Math.max(0, connections - earlier) / seconds) * 10) / 10;
     return {
-      ...{ key, address: vip, scheduler: null },
+      ...{ key, address: vip, scheduler: null, local: null },
       traffic: {
         ...{ connections, inPackets: null, inBytes: null },
         ...{ connectionsPerSecond: rate, inPacketsPerSecond: null, inBytesPerSecond: null },

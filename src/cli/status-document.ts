@@ -1,4 +1,5 @@
 /** What `status` shows: the kernel's side read afresh, and what a running agent knows beyond it. */
+import type { DesiredNatService } from '../desired/types.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
 import { destinationIdAt, destinationSpecAt, serviceIdAt, serviceKey, serviceSpecAt, statisticsAt } from '../native/ipvs-columns.ts';
 import type { IpvsSnapshot, Statistics } from '../native/ipvs-types.ts';
@@ -34,12 +35,16 @@ export interface ServiceStatus {
   readonly traffic: Rates | null;
   readonly reason: { readonly code: string; readonly message: string } | null;
   readonly destinations: readonly DestinationStatus[];
+  /** Pods of a director's own machine, and of how many shares each gets one; null when they get nothing, and on a realserver. */
+  readonly local: { readonly shares: number; readonly pods: readonly { readonly address: string; readonly port: number }[] } | null;
 }
 
 export interface VipStatusDocument {
   readonly address: Address;
   /** The address is on the VIP device. */
   readonly placed: boolean;
+  /** What it is announced by; null on a realserver. */
+  readonly protocol: 'arp' | 'ndp' | null;
   /** Null on a realserver, and when no agent runs that could say. */
   readonly announced: boolean | null;
   readonly conflicts: number;
@@ -48,7 +53,7 @@ export interface VipStatusDocument {
 }
 
 export interface StatusDocument {
-  readonly mode: 'director' | 'realserver';
+  readonly mode: AgentDocument['mode'];
   /** Null when none answers on the socket. */
   readonly agent: Omit<AgentDocument, 'vips' | 'reasons'> | null;
   readonly vips: readonly VipStatusDocument[];
@@ -82,10 +87,21 @@ export function ipvsServices(snapshot: IpvsSnapshot, ours: (address: Address) =>
     }
     found.push({
       ...{ key: serviceKey(id), address: id.address, scheduler: serviceSpecAt(snapshot, row).scheduler },
-      ...{ traffic: rates(statisticsAt(services.statistics, row)), destinations: rows },
+      ...{ traffic: rates(statisticsAt(services.statistics, row)), destinations: rows, local: null },
     });
   }
   return found;
+}
+
+/** The services of a director, with what its own pods get of them. */
+export function withLocalShares(services: readonly ProgrammedService[], shares: Iterable<DesiredNatService>): ProgrammedService[] {
+  const byKey = new Map([...shares].map((share) => [share.key, share]));
+  return services.map((service) => {
+    const share = byKey.get(service.key);
+    if (share === undefined) return service;
+    const { pods, slots = pods.length } = share;
+    return { ...service, local: { shares: slots, pods: pods.map(({ address, port }) => ({ address, port })) } };
+  });
 }
 
 /** Both sides, VIP by VIP. `placed` are the addresses of ours on the VIP device. */
@@ -104,7 +120,7 @@ export function statusDocument(
     reasons.delete(service.key);
   }
   for (const [key, reason] of reasons) {
-    put(addressOfKey(key), { key, programmed: false, scheduler: null, traffic: null, reason, destinations: [] });
+    put(addressOfKey(key), { key, programmed: false, scheduler: null, traffic: null, reason, destinations: [], local: null });
   }
   const addresses = [...new Set([...placed, ...said.keys(), ...byVip.keys()])].sort();
   const agent = answer === undefined ? null : withoutDetails(answer);
@@ -114,11 +130,23 @@ export function statusDocument(
       const vip = said.get(address);
       const services = (byVip.get(address) ?? []).sort((a, b) => (a.key < b.key ? -1 : 1));
       return {
-        ...{ address, placed: placed.has(address), announced: vip?.announced ?? null, conflicts: vip?.conflicts ?? 0 },
+        ...{
+          address,
+          placed: placed.has(address),
+          protocol: protocolOf(mode, address),
+          announced: vip?.announced ?? null,
+          conflicts: vip?.conflicts ?? 0,
+        },
         ...{ reason: vip?.reason ?? null, services },
       };
     }),
   };
+}
+
+/** Both are answered by the kernel: for IPv6 while the VIP is on the announcing interface too. */
+function protocolOf(mode: StatusDocument['mode'], address: Address): 'arp' | 'ndp' | null {
+  if (mode === 'realserver') return null;
+  return address.includes(':') ? 'ndp' : 'arp';
 }
 
 function withoutDetails({ vips: _vips, reasons: _reasons, ...agent }: AgentDocument): Omit<AgentDocument, 'vips' | 'reasons'> {

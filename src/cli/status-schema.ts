@@ -31,11 +31,19 @@ const service = z.strictObject({
   traffic,
   reason: reason.describe('why it is not, or not wholly, in force'),
   destinations: z.array(destination),
+  local: z
+    .strictObject({
+      shares: z.int().describe('of how many shares the pods of this machine get one each; IPVS forwards the others'),
+      pods: z.array(z.strictObject({ address: z.string(), port: z.int() })),
+    })
+    .nullable()
+    .describe('director: what its own pods get; null when they get nothing, and on a realserver, whose destinations they are'),
 });
 
 const vip = z.strictObject({
   address: z.string(),
   placed: z.boolean().describe('the address is on the VIP device'),
+  protocol: z.enum(['arp', 'ndp']).nullable().describe('what it is announced by; null on a realserver'),
   announced: z.boolean().nullable().describe('null on a realserver, and when no agent answers'),
   conflicts: z.int().describe('times another host claimed it'),
   reason: reason.describe('why it is not announced, or what is wrong although it is'),
@@ -81,7 +89,7 @@ const kubernetes = z.strictObject({
 
 const agent = z.strictObject({
   version: z.string(),
-  mode: z.enum(['director', 'realserver']),
+  mode: z.enum(['director', 'realserver', 'director,realserver']).describe('as it was started'),
   node: z.string(),
   pid: z.int(),
   startedAt: z.string(),
@@ -108,6 +116,10 @@ const agent = z.strictObject({
     attempts: z.int().describe('passes in a row that ended with a failure'),
     nextRetryMilliseconds: z.int().nullable(),
   }),
+  nat: z
+    .strictObject({ kind: z.enum(['nftables', 'iptables']), reason: z.string() })
+    .nullable()
+    .describe('what writes translation rules, and why; null when nothing does'),
   standby: reason.describe('why this realserver leaves everything to a director on its machine; null when it does not'),
   held: z.string().nullable().describe('why removals are held back'),
   failures: z.array(z.strictObject({ op: z.string(), object: z.string(), errno: z.string(), message: z.string() })),
@@ -116,7 +128,7 @@ const agent = z.strictObject({
 });
 
 export const statusSchema = z.strictObject({
-  mode: z.enum(['director', 'realserver']),
+  mode: z.enum(['director', 'realserver', 'director,realserver']),
   agent: agent.nullable().describe('null when no agent answers on the socket'),
   vips: z.array(vip),
 });

@@ -6,7 +6,7 @@ import type { ServiceStatus, StatusDocument, VipStatusDocument } from './status-
 const rate = (value: number | null | undefined, unit: string): string =>
   value === null || value === undefined ? '' : `${short(value)} ${unit}/s`;
 
-function serviceRows({ key, scheduler, traffic, destinations, programmed, reason }: ServiceStatus): string[][] {
+function serviceRows({ key, scheduler, traffic, destinations, programmed, reason, local }: ServiceStatus): string[][] {
   const head = [
     key,
     programmed ? (scheduler ?? 'evenly') : 'not programmed',
@@ -25,13 +25,20 @@ function serviceRows({ key, scheduler, traffic, destinations, programmed, reason
     rate(to.traffic?.inBytesPerSecond, 'B'),
     '',
   ]);
-  return [head, ...rows];
+  const here = (local?.pods ?? []).map(({ address, port }) => [
+    `  -> ${address}:${port}`,
+    `here, 1 of ${local?.shares ?? 0} shares`,
+    ...['', '', '', '', ''],
+  ]);
+  return [head, ...here, ...rows];
 }
+
+const how = ({ protocol }: VipStatusDocument): string => (protocol === null ? '' : ` by ${protocol.toUpperCase()}`);
 
 function vipLine(output: Output, vip: VipStatusDocument): string {
   const words = [
     vip.placed ? '' : paint(output, 'red', 'address missing'),
-    vip.announced === null ? '' : vip.announced ? paint(output, 'green', 'announced') : paint(output, 'yellow', 'not announced'),
+    vip.announced === null ? '' : vip.announced ? paint(output, 'green', `announced${how(vip)}`) : paint(output, 'yellow', 'not announced'),
     vip.reason === null ? '' : `${vip.reason.code}: ${vip.reason.message}`,
     vip.conflicts === 0 ? '' : paint(output, 'red', `${vip.conflicts} conflicts`),
   ];
@@ -70,7 +77,7 @@ function printAgent(output: Output, { mode, agent }: StatusDocument): void {
     output.print(`${mode}: ${paint(output, 'yellow', 'no agent answers')}; this is what is in the kernel\n`);
     return;
   }
-  const { source, loop, held, standby, failures, foreign, warnings } = agent;
+  const { source, loop, held, nat, standby, failures, foreign, warnings } = agent;
   output.print(`${mode} ${agent.node}, process ${agent.pid}, version ${agent.version}, since ${agent.startedAt}\n`);
   const { kubernetes } = source;
   const place = kubernetes === null ? (source.file ?? '') : `ConfigMap ${kubernetes.configMap.namespace}/${kubernetes.configMap.name}`;
@@ -82,6 +89,7 @@ function printAgent(output: Output, { mode, agent }: StatusDocument): void {
     for (const { path, message } of source.refused.problems) output.print(`  ${path === '' ? '' : `${path}: `}${message}\n`);
   }
   output.print(`${loop.passes} passes, ${loop.written} kernel operations, ${loop.doubts} times read again\n`);
+  if (nat !== null) output.print(`translation by ${nat.kind}: ${nat.reason}\n`);
   if (standby !== null) output.print(`${paint(output, 'yellow', standby.code)}: ${standby.message}\n`);
   if (held !== null) output.print(`${paint(output, 'yellow', held)}\n`);
   if (failures.length > 0) {

@@ -2,7 +2,9 @@ import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { AddressDriver } from '../drivers/addresses.ts';
 import type { Kernel } from '../drivers/kernel.ts';
-import { NatDriver } from '../drivers/nat.ts';
+import type { NatBackendKind } from '../drivers/nat-backend.ts';
+import { NatChoice } from '../drivers/nat-choice.ts';
+import type { DesiredNatService } from '../desired/types.ts';
 import type { Address } from '../model/cluster.ts';
 import type { Mode } from '../modes/options.ts';
 import type { AgentDocument } from '../observe/agent-document.ts';
@@ -10,7 +12,8 @@ import { UnsupportedError } from '../native/errors.ts';
 import { askAgent } from '../observe/status-server.ts';
 import { commonOptions, modesOf } from './agent-options.ts';
 import { natServices } from './nat-status.ts';
-import { ipvsServices, statusDocument, type ProgrammedService, type StatusDocument } from './status-document.ts';
+import type { FlagValues } from './flags.ts';
+import { ipvsServices, statusDocument, withLocalShares, type ProgrammedService, type StatusDocument } from './status-document.ts';
 import type { Command, CommandContext } from './command.ts';
 import { printJson } from './output.ts';
 import { printStatus } from './status-text.ts';
@@ -31,12 +34,12 @@ async function ifSupported(read: Promise<ProgrammedService[]>, complain: (text: 
 
 async function programmedBy(
   mode: Mode,
-  kernel: Kernel,
+  { ipvs }: Pick<Kernel, 'ipvs'>,
+  nat: NatChoice,
   ours: (vip: Address) => boolean,
   sampleMilliseconds: number,
 ): Promise<ProgrammedService[]> {
-  if (mode === 'director') return ipvsServices(await kernel.ipvs.snapshot(), ours);
-  const nat = new NatDriver(kernel.nftables);
+  if (mode === 'director') return ipvsServices(await ipvs.snapshot(), ours);
   await nat.observe();
   if (nat.size === 0) return [];
   const before = await nat.connections();
@@ -44,6 +47,36 @@ async function programmedBy(
   const started = performance.now();
   await wait(sampleMilliseconds);
   return natServices(nat.held(), await nat.connections(), before, (performance.now() - started) / 1000);
+}
+
+/** What a director's own pods get; nothing where the kernel cannot translate. */
+async function localShares(nat: NatChoice): Promise<Iterable<DesiredNatService>> {
+  try {
+    await nat.observe();
+    return nat.held();
+  } catch (error) {
+    if (error instanceof UnsupportedError) return [];
+    throw error;
+  }
+}
+
+async function hasOurRules(nat: NatChoice): Promise<boolean> {
+  try {
+    return !(await nat.removal()).empty;
+  } catch (error) {
+    if (error instanceof UnsupportedError) return false;
+    throw error;
+  }
+}
+
+/** True of a kernel with IPVS services on our VIPs: a director has been here, whatever rules there are beside them. */
+async function hasDirected({ ipvs }: Pick<Kernel, 'ipvs'>, placed: ReadonlySet<Address>): Promise<boolean> {
+  try {
+    return ipvsServices(await ipvs.snapshot(), (vip) => placed.has(vip)).length > 0;
+  } catch (error) {
+    if (error instanceof UnsupportedError) return false;
+    throw error;
+  }
 }
 
 /** The mode asked for; else the one whose agent answers; else the one that has left anything in the kernel. */
@@ -69,17 +102,23 @@ async function collect({ flags, argv, kernel, output }: CommandContext): Promise
     if (answer !== undefined) answers.set(mode, answer);
   }
   const opened = kernel();
-  const mode = await chooseMode(
-    flags.mode === undefined ? undefined : modesOf(flags.mode)[0],
-    answers,
-    async () => !(await new NatDriver(opened.nftables).removal()).empty,
-  );
+  const nat = natOf(flags, opened, [...answers.values()].flatMap(({ nat: chosen }) => chosen?.kind ?? [])[0]);
+  const device = [...answers.values()][0]?.vipInterface ?? vipInterface;
+  const { placed } = await new AddressDriver(opened.links, device).observe();
+  const asked = flags.mode === undefined ? undefined : modesOf(flags.mode)[0];
+  const hasRules = async (): Promise<boolean> => !(await hasDirected(opened, placed)) && (await hasOurRules(nat));
+  const mode = await chooseMode(asked, answers, hasRules);
   const answer = answers.get(mode);
-  const { placed } = await new AddressDriver(opened.links, answer?.vipInterface ?? vipInterface).observe();
   const vips = new Set([...placed, ...(answer?.vips.map(({ address }) => address) ?? [])]);
-  const reading = programmedBy(mode, opened, (vip) => vips.has(vip), sample * 1000);
+  const reading = programmedBy(mode, opened, nat, (vip) => vips.has(vip), sample * 1000);
   const programmed = await ifSupported(reading, (text) => output.complain(text));
-  return statusDocument(mode, placed, programmed, answer);
+  const all = mode === 'director' ? withLocalShares(programmed, await localShares(nat)) : programmed;
+  return statusDocument(answer?.mode ?? mode, placed, all, answer);
+}
+
+/** Rules as the agent that answers writes them, else as the flags say. */
+function natOf(flags: FlagValues, opened: Kernel, kind: NatBackendKind | undefined): NatChoice {
+  return new NatChoice(opened, { asked: kind ?? flags['nat-backend'] ?? 'auto', chainPrefix: flags['iptables-chain'] ?? 'RAVEL' });
 }
 
 export const statusCommand: Command = {
@@ -89,7 +128,7 @@ export const statusCommand: Command = {
     ['$0 status', 'what is in the kernel, with rates; announcements and reasons when an agent runs'],
     ['$0 status --mode=realserver --sample=5 -o json', 'rates over five seconds, for a program'],
   ],
-  flags: ['mode', 'vip-interface', 'state-dir', 'log-level', 'log-format', 'debug'],
+  flags: ['mode', 'vip-interface', 'nat-backend', 'iptables-chain', 'state-dir', 'log-level', 'log-format', 'debug'],
   options: { sample: { type: 'string', describe: 'realserver: seconds over which rates are measured; 0 for none (default: 1)' } },
   async run(context) {
     const document = await collect(context);

@@ -46,8 +46,7 @@ export async function openKubernetes(options: KubernetesOptions, parts: OriginPa
   const { api, namespace } = await connect(source.kubeconfig, parts);
   const { clock, random } = parts;
   const places = placesOf(options, namespace);
-  const correspondence =
-    mode === 'director' ? directorWrites(options, places, { ...parts, api }) : realserverWrites(options, places, { ...parts, api });
+  const correspondence = correspondenceOf(options, places, { ...parts, api });
   // One for all runs: it remembers the last good configuration, should the newest be refused when it lists anew.
   const follower = new KubernetesSource({
     ...{ api, clock, random, mode, config: places.config },
@@ -75,6 +74,24 @@ interface Correspondence {
 }
 
 type Writing = OriginParts & { readonly api: KubernetesApi };
+
+/** A machine that is both writes what each does. */
+function correspondenceOf(options: KubernetesOptions, places: Places, parts: Writing): Correspondence {
+  if (options.mode === 'realserver') return realserverWrites(options, places, parts);
+  const directors = directorWrites(options, places, parts);
+  if (options.combined !== true) return directors;
+  const realservers = realserverWrites(options, places, parts);
+  return {
+    correspondent: {
+      ...directors.correspondent,
+      run: async (signal) => {
+        await Promise.all([directors.correspondent.run(signal), realservers.correspondent.run(signal)]);
+      },
+      programmed: (revision, pressing) => realservers.correspondent.programmed(revision, pressing),
+    },
+    document: () => ({ ...directors.document(), lease: realservers.document().lease }),
+  };
+}
 
 const silent: Correspondent = { run: () => Promise.resolve(), programmed: () => {}, reason: () => {}, refused: () => {} };
 

@@ -44,7 +44,10 @@ export interface OriginParts {
 }
 
 /** What opening needs of an agent's options: `check` has no more than these. */
-export type OriginOptions = Pick<AgentOptions, 'source' | 'mode' | 'nodeName' | 'defaultListener' | 'agentNamespace' | 'events'>;
+export type OriginOptions = Pick<
+  AgentOptions,
+  'source' | 'mode' | 'combined' | 'nodeName' | 'defaultListener' | 'agentNamespace' | 'events'
+>;
 
 /** Throws what the user can mend: a kubeconfig that cannot be read, a Pod without a service account. */
 export async function openOrigin(options: OriginOptions, parts: OriginParts): Promise<Origin> {

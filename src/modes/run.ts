@@ -98,7 +98,13 @@ export class Agent {
     const loop = this.loop.status();
     const plane = this.#composition.plane.status();
     return {
-      ...{ version, mode: options.mode, node: options.nodeName, pid: process.pid, startedAt: this.#startedAt },
+      ...{
+        version,
+        mode: options.combined === true ? ('director,realserver' as const) : options.mode,
+        node: options.nodeName,
+        pid: process.pid,
+        startedAt: this.#startedAt,
+      },
       ...{ interface: options.interface, vipInterface: options.vipInterface },
       source: {
         kind: options.source.kind,
@@ -111,7 +117,7 @@ export class Agent {
         lastPass: loop.lastPass ?? null,
         nextRetryMilliseconds: loop.nextRetryMilliseconds ?? null,
       },
-      standby: plane.standby ?? null,
+      ...{ nat: plane.nat ?? null, standby: plane.standby ?? null },
       held: loop.held ?? null,
       failures: loop.failures.map(({ op, subject, code, message }) => ({ op, object: subject, errno: code, message })),
       vips: plane.vips.map(({ address, announced, reason, conflicts }) => ({

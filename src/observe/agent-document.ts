@@ -50,7 +50,8 @@ export interface KubernetesDocument {
 
 export interface AgentDocument {
   readonly version: string;
-  readonly mode: 'director' | 'realserver';
+  /** As it was started. */
+  readonly mode: 'director' | 'realserver' | 'director,realserver';
   readonly node: string;
   readonly pid: number;
   readonly startedAt: string;
@@ -79,6 +80,8 @@ export interface AgentDocument {
     readonly attempts: number;
     readonly nextRetryMilliseconds: number | null;
   };
+  /** What writes translation rules, and why it does; null when nothing does, or none was needed yet. */
+  readonly nat: { readonly kind: 'nftables' | 'iptables'; readonly reason: string } | null;
   /** Why this agent leaves its work to another for the time being; null when it does not. */
   readonly standby: Reason | null;
   /** Why removals are held back, in words. */

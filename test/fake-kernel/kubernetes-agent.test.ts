@@ -8,6 +8,7 @@ import { resources } from '../../src/kubernetes/api.ts';
 import { firstStateMilliseconds } from '../../src/modes/origin.ts';
 import type { StoredObject } from '../fake-api/store.ts';
 import { ClusterRig, webAt } from './cluster-rig.ts';
+import { freshKernel } from './rig.ts';
 
 const both = ['tcp 10.50.0.1:80 10.20.0.11=1 10.20.0.12=1'];
 /** The nodes of these tests run no realserver that could confirm anything. */
@@ -140,6 +141,29 @@ test('a right that is taken away: the last state of that kind stays, the others 
   ]);
   await rig.advance(200);
   assert.deepEqual(rig.balanced, ['tcp 10.50.0.1:80 10.20.0.11=2 10.20.0.12=1']);
+  await rig.stop();
+});
+
+test('a director that serves its own pods confirms them in its lease, and tells reasons in Events, like the two it is', async () => {
+  const kernel = freshKernel();
+  kernel.sysctls.values.set('net/ipv4/vs/conntrack', '0');
+  const options = { ...unconfirmed, combined: true, colocation: 'nftables', nodeName: 'n1' } as const;
+  const rig = await ClusterRig.create('director', options, kernel);
+  await rig.start();
+  assert.equal(rig.kubernetes.watches.length, 5);
+  assert.equal(rig.kubernetes.lease?.lease, 'lb/ravel-realserver-n1');
+  assert.equal(rig.kubernetes.lease.error, null);
+  await rig.advance(1000);
+  const confirmed = confirmedBy(rig);
+  assert.ok(confirmed > 0, JSON.stringify(rig.agent.document().failures));
+  rig.pods('web', [{ address: '10.244.1.3', node: 'n1' }]);
+  await rig.advance(1500);
+  assert.ok(confirmedBy(rig) > confirmed);
+  assert.notEqual(rig.kubernetes.events, null);
+  const { mode, nat } = rig.agent.document();
+  assert.equal(mode, 'director,realserver');
+  assert.equal(nat?.kind, 'nftables');
+  assert.match(text(rig), /director,realserver[^]*translation by nftables: asked for/);
   await rig.stop();
 });
 

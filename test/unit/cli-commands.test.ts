@@ -53,14 +53,15 @@ test('every command explains itself with an example', async () => {
   assert.match(top.out, /Examples:[^]*--mode=director/);
   assert.match(top.out, /RAVEL_COMPUTE_IFACE/);
   assert.match(top.out, /default: ravel0/);
-  assert.doesNotMatch(top.out, /coordinator-port/, 'dead flags are not advertised');
+  assert.doesNotMatch(top.out, /stats-port/, 'dead flags are not advertised');
 });
 
 test('bad calls: exit code 1, one sentence on standard error, nothing on standard output', async () => {
   for (const [args, pattern] of [
     [['--nonsense'], /nonsense/],
     [['plam'], /plam/],
-    [['--mode=bgp'], /--mode: must be one of director, realserver/],
+    [['--mode=bgp'], /--mode: must be director, realserver or director,realserver/],
+    [['plan', '--mode=director', '--ipvs-colocation-mode=nft', '--nat-backend=iptables', ...common], /in one backend; leave one flag out/],
     [['plan', '--mode=director'], /--source-file[^]*--compute-iface/],
     [['plan', '--arp-rate'], /arp-rate/],
     [['plan', '-o', 'xml'], /xml/],
