@@ -202,7 +202,8 @@ async function nftablesCheck({ kernel }: CheckInput): Promise<Finding> {
     services: new Map([[service.key, service]]),
     addresses: ['192.0.2.1'],
     masquerade: { enabled: true },
-    reasons: new Map(),
+    outside: ['lo'],
+    segments: new Map([['192.0.2.1', 1360]]),
   };
   try {
     const exists = (await kernel.nftables.tables()).some(({ family, name }) => family === 'ip' && name === 'ravel');

@@ -1,21 +1,30 @@
 /**
- * From what `table ip ravel` holds to what it should hold, in transactions of bounded size. Every
- * committed prefix is safe for traffic: a verdict goes to a chain that exists, and a chain that
- * chooses among N pods finds all N endpoints of the service.
+ * From what our table of one family holds to what it should hold, in transactions of bounded size. Every
+ * committed prefix is safe for traffic: a verdict goes to a chain that exists, and a chain finds the
+ * endpoints of all shares that have one.
  *
  * Order: what others refer to, then services that appear or change, then services that go, then
  * what nothing refers to any more. A small plan is one transaction.
  */
-import type { DesiredNatService, DesiredNat } from '../desired/types.ts';
+import type { DesiredNat, DesiredNatService, NatServiceId } from '../desired/types.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
-import type { Element, FieldValue, NftOperation, SetSpec } from '../native/nftables-types.ts';
+import type { NftOperation, SetSpec } from '../native/nftables-types.ts';
 import { sameRules } from './nat-equal.ts';
-import type { NatChain } from './nat-layout.ts';
-import { ADDRESSES, baseChains, ENDPOINTS, HAIRPIN, NAT_SETS, NAT_TABLE, podsChain, podsChainName, SERVICES } from './nat-layout.ts';
-import type { NatEntry, NatServiceId } from './nat-state.ts';
-import { elementText, NatState } from './nat-state.ts';
-import type { NatChange } from './nat-transaction.ts';
-import { chainChange, change, costOf, pack, TRANSACTION_LIMIT } from './nat-transaction.ts';
+import { baseChains, isPodsChain, natLayout, natSets, podsChain, segmentsChain, segmentsSet } from './nat-layout.ts';
+import type { NatArea, NatChain, NatLayout } from './nat-layout.ts';
+import {
+  addressChanges,
+  hairpinChanges,
+  isSegmentsSet,
+  masqueradedChanges,
+  segmentChanges,
+  segmentSizes,
+  type MemberChanges,
+  type SegmentSizes,
+} from './nat-members.ts';
+import { chainOf, serviceChanges, slotCount } from './nat-service.ts';
+import { count, familyOfKey, NatState } from './nat-state.ts';
+import { chainChange, change, pack, TRANSACTION_LIMIT, type NatChange } from './nat-transaction.ts';
 
 export interface NatPlan {
   /** To be committed one after another; each is atomic. */
@@ -27,278 +36,268 @@ export interface NatPlan {
 }
 
 export interface NatDiffOptions {
-  /** Plan these only; their cost, not the table's. Default: everything, and whatever else is in the table goes. */
+  /**
+   * Plan these only, whichever family they are of; their cost, not the table's. Policy, interfaces, VIPs and segments are
+   * left as they are. Default: everything, and whatever else is in the table goes.
+   */
   readonly keys?: Iterable<VirtualServiceKey>;
   /** Operations per transaction. Default {@link TRANSACTION_LIMIT}. */
   readonly limit?: number;
 }
 
-const serviceFields = ({ address, protocol, port }: NatServiceId) => [address, protocol, port] as const;
-
-function serviceElement(service: DesiredNatService): Element {
-  const value = { verdict: 'goto', chain: podsChainName(service.protocol, service.pods.length) } as const;
-  return { key: serviceFields(service), value, comment: service.comment };
-}
-
-function endpointElement(id: NatServiceId, slot: number, pod: { address: Address; port: number }): Element {
-  return { key: [...serviceFields(id), slot], value: [pod.address, pod.port] };
-}
-
-const hairpinElement = (pod: Address): Element => ({ key: [pod, pod] });
-
-function sameVerdict(service: DesiredNatService, entry: NatEntry): boolean {
-  const { verdict } = entry;
-  return (
-    verdict?.verdict === 'goto' &&
-    verdict.chain === podsChainName(service.protocol, service.pods.length) &&
-    entry.comment === (service.comment === '' ? undefined : service.comment)
-  );
-}
-
-/** Parts of a service's change in the order in which they may be committed apart. */
-interface ServiceChange {
-  /** Slots that no verdict uses yet, and slots whose pod is replaced: a deletion and a creation together. */
-  readonly slots: NatChange[];
-  readonly verdict: NatChange;
-  /** Slots that no verdict uses any more. */
-  readonly surplus: NatChange[];
-}
-
-function replacement(set: SetSpec, created: Element | undefined, deleted: readonly (string | number)[] | undefined): NatChange {
-  const item = change();
-  if (deleted !== undefined) item.deleted.push({ set, element: { key: deleted } });
-  if (created !== undefined) item.created.push({ set, element: created });
-  return item;
-}
-
-function serviceChange(service: DesiredNatService | undefined, entry: NatEntry | undefined): ServiceChange {
-  const pods = service?.pods ?? [];
-  const slots: NatChange[] = [];
-  if (service !== undefined) {
-    for (const [slot, pod] of pods.entries()) {
-      const have = entry?.slots.get(slot);
-      if (have?.address === pod.address && have.port === pod.port) continue;
-      const element = endpointElement(service, slot, pod);
-      slots.push(replacement(ENDPOINTS, element, have === undefined ? undefined : element.key));
-    }
-  }
-  const surplus: NatChange[] = [];
-  if (entry !== undefined) {
-    for (const slot of [...entry.slots.keys()].filter((key) => key >= pods.length).sort((a, b) => a - b)) {
-      surplus.push(replacement(ENDPOINTS, undefined, [...serviceFields(entry.id), slot]));
-    }
-  }
-  const same = service === undefined ? entry?.verdict === undefined : entry !== undefined && sameVerdict(service, entry);
-  const verdict = same
-    ? change()
-    : replacement(
-        SERVICES,
-        service === undefined ? undefined : serviceElement(service),
-        entry?.verdict === undefined ? undefined : serviceFields(entry.id),
-      );
-  return { slots, verdict, surplus };
-}
-
-function merged(parts: readonly NatChange[]): NatChange {
-  const whole = change();
-  for (const part of parts) {
-    whole.first.push(...part.first);
-    whole.deleted.push(...part.deleted);
-    whole.created.push(...part.created);
-    whole.last.push(...part.last);
-  }
-  return whole;
-}
-
-/** In one piece if it fits a transaction; a service with hundreds of pods in steps that are safe one by one. */
-function unsplit({ slots, verdict, surplus }: ServiceChange, limit: number): NatChange[] {
-  const parts = [...slots, verdict, ...surplus];
-  const whole = merged(parts);
-  return costOf(whole) <= limit ? [whole] : parts;
-}
+const noServices: ReadonlyMap<VirtualServiceKey, DesiredNatService> = new Map();
+const nothing: NatPlan = { transactions: [], services: [], repairs: [] };
 
 /** What is used by how many, after the plan: all of it, or the difference that some keys make. */
 interface Uses {
   readonly pods: Map<Address, number>;
-  readonly chains: Map<string, { by: number; readonly make: () => NatChain }>;
+  /** `make` is absent when nothing of the plan goes there: then the chain is as it was, or nobody needs it any more. */
+  readonly chains: Map<string, { readonly by: number; readonly make?: () => NatChain }>;
+}
+
+interface ServiceSteps {
+  readonly upserts: NatChange[];
+  readonly removals: NatChange[];
 }
 
 class Planner {
   readonly #state: NatState;
   readonly #desired: DesiredNat;
+  readonly #layout: NatLayout;
   readonly #limit: number;
-  readonly #services: { key: VirtualServiceKey; change: 'add' | 'change' | 'remove' }[] = [];
   readonly #repairs: string[] = [];
 
   constructor(state: NatState, desired: DesiredNat, limit: number) {
     this.#state = state;
     this.#desired = desired;
+    this.#layout = natLayout(state.layout.family, desired.counters ?? true);
     this.#limit = limit;
   }
 
-  plan(keys: Iterable<VirtualServiceKey> | undefined): NatPlan {
-    const state = this.#state;
-    const whole = keys === undefined || !state.exists;
-    const sorted = [...new Set(whole ? [...state.entries.keys(), ...this.#desired.services.keys()] : keys)].sort();
-    const { upserts, removals } = this.#serviceChanges(sorted);
-    const uses = this.#uses(sorted, whole);
-    const chains = this.#chainChanges(uses, whole);
-    const hairpin = this.#hairpinChanges(uses, whole);
-    const addresses = whole ? this.#addressChanges() : { first: [], last: [] };
-    const changes = [
-      ...(whole ? this.#skeleton() : []),
-      ...chains.first,
-      ...hairpin.first,
-      ...addresses.first,
-      ...upserts,
-      ...removals,
-      ...hairpin.last,
-      ...addresses.last,
-      ...chains.last,
-      ...(whole ? this.#surplusSets() : []),
-    ];
-    return { transactions: pack(changes, this.#limit), services: this.#services, repairs: this.#repairs };
+  #isOurs = (address: Address): boolean => address.includes(':') === (this.#layout.family === 6);
+
+  #wanted(area: NatArea): ReadonlyMap<VirtualServiceKey, DesiredNatService> {
+    return (area.kind === 'local' ? this.#desired.services : this.#desired.inside) ?? noServices;
   }
 
-  #serviceChanges(keys: readonly VirtualServiceKey[]): { upserts: NatChange[]; removals: NatChange[] } {
-    const upserts: NatChange[] = [];
-    const removals: NatChange[] = [];
-    for (const key of keys) {
-      const service = this.#desired.services.get(key);
-      const entry = this.#state.entries.get(key);
-      if (service === undefined && entry === undefined) continue;
-      const parts = serviceChange(service, entry);
-      // A service that goes loses its verdict before the endpoints that its chain looks up.
-      const changes = unsplit(parts, this.#limit);
-      if (changes.every((item) => costOf(item) === 0)) continue;
-      this.#services.push({ key, change: service === undefined ? 'remove' : entry === undefined ? 'add' : 'change' });
-      (service === undefined ? removals : upserts).push(...changes);
+  #wantsKey(key: VirtualServiceKey): boolean {
+    const { services, inside, masqueraded } = this.#desired;
+    return services.has(key) || (inside?.has(key) ?? false) || (masqueraded?.has(key) ?? false);
+  }
+
+  #wantsAnything(): boolean {
+    const { services, inside, masqueraded, addresses, segments } = this.#desired;
+    for (const keys of [services.keys(), inside?.keys() ?? [], masqueraded?.keys() ?? []]) {
+      for (const key of keys) if (familyOfKey(key) === this.#layout.family) return true;
     }
-    return { upserts, removals };
+    for (const address of segments?.keys() ?? []) if (this.#isOurs(address)) return true;
+    return addresses.some(this.#isOurs);
+  }
+
+  plan(keys: Iterable<VirtualServiceKey> | undefined): NatPlan {
+    const { family } = this.#layout;
+    const asked = keys === undefined ? undefined : [...new Set(keys)].filter((key) => familyOfKey(key) === family).sort();
+    if (asked !== undefined && this.#state.exists) return this.#planKeys(asked);
+    if (asked !== undefined && !asked.some((key) => this.#wantsKey(key))) return nothing;
+    return this.#wantsAnything() ? this.#planAll() : natRemoval(this.#state);
+  }
+
+  #planKeys(keys: readonly VirtualServiceKey[]): NatPlan {
+    const steps = this.#areas().map((area) => this.#serviceSteps(area, keys));
+    const uses = this.#uses(keys, false);
+    const members = [
+      hairpinChanges(this.#state, uses.pods, false),
+      masqueradedChanges(this.#state, this.#desired.masqueraded ?? new Map(), keys),
+    ];
+    return this.#assembled([], this.#usedChains(uses), members, steps, [], keys);
+  }
+
+  #planAll(): NatPlan {
+    const { inside = noServices } = this.#desired;
+    const masqueraded = this.#desired.masqueraded ?? new Map<VirtualServiceKey, NatServiceId>();
+    const { entries, inside: held, masqueraded: ours } = this.#state;
+    const all = [entries, held, ours, this.#desired.services, inside, masqueraded];
+    const keys = [...new Set(all.flatMap((map) => [...map.keys()]))].filter((key) => familyOfKey(key) === this.#layout.family).sort();
+    const sizes = segmentSizes(this.#desired.segments, this.#isOurs);
+    const steps = this.#areas().map((area) => this.#serviceSteps(area, keys));
+    const uses = this.#uses(keys, true);
+    const members = [
+      hairpinChanges(this.#state, uses.pods, true),
+      addressChanges(this.#state, new Set(this.#desired.addresses.filter(this.#isOurs))),
+      masqueradedChanges(this.#state, masqueraded, keys),
+      segmentChanges(this.#state, sizes),
+    ];
+    return this.#assembled(this.#skeleton(sizes), this.#allChains(uses, sizes), members, steps, this.#surplusSets(sizes), keys);
+  }
+
+  #areas(): readonly NatArea[] {
+    return [this.#layout.local, this.#layout.inside];
+  }
+
+  #assembled(
+    skeleton: readonly NatChange[],
+    chains: MemberChanges,
+    members: readonly MemberChanges[],
+    steps: readonly ServiceSteps[],
+    surplus: readonly NatChange[],
+    keys: readonly VirtualServiceKey[],
+  ): NatPlan {
+    const changes = [
+      ...skeleton,
+      ...chains.first,
+      ...members.flatMap(({ first }) => first),
+      // What moves from one area to the other is in both for a moment, rather than in none.
+      ...steps.flatMap(({ upserts }) => upserts),
+      ...steps.flatMap(({ removals }) => removals),
+      ...members.flatMap(({ last }) => last),
+      ...chains.last,
+      ...surplus,
+    ];
+    return { transactions: pack(this.#layout, changes, this.#limit), services: this.#changed(keys), repairs: this.#repairs };
+  }
+
+  readonly #touched = new Set<VirtualServiceKey>();
+
+  /** Of each key once, whichever area it is in. */
+  #changed(keys: readonly VirtualServiceKey[]): NatPlan['services'] {
+    const { entries, inside } = this.#state;
+    return keys
+      .filter((key) => this.#touched.has(key))
+      .map((key) => {
+        const [before, after] = [entries.has(key) || inside.has(key), this.#areas().some((area) => this.#wanted(area).has(key))];
+        return { key, change: after ? (before ? 'change' : 'add') : 'remove' };
+      });
+  }
+
+  #serviceSteps(area: NatArea, keys: readonly VirtualServiceKey[]): ServiceSteps {
+    const steps: ServiceSteps = { upserts: [], removals: [] };
+    const wanted = this.#wanted(area);
+    const entries = this.#state.entriesOf(area);
+    for (const key of keys) {
+      const service = wanted.get(key);
+      // A service that goes loses its verdict before the endpoints that its chain looks up.
+      const changes = serviceChanges(area, service, entries.get(key), this.#limit);
+      if (changes.length === 0) continue;
+      this.#touched.add(key);
+      (service === undefined ? steps.removals : steps.upserts).push(...changes);
+    }
+    return steps;
   }
 
   #uses(keys: readonly VirtualServiceKey[], whole: boolean): Uses {
     const uses: Uses = { pods: new Map(), chains: new Map() };
-    const chainUse = (name: string, by: number, make: () => NatChain): void => {
+    const chainUse = (name: string, by: number, make?: () => NatChain): void => {
       const use = uses.chains.get(name);
-      if (use === undefined) uses.chains.set(name, { by, make });
-      else uses.chains.set(name, { by: use.by + by, make: by > 0 ? make : use.make });
+      const made = make ?? use?.make;
+      uses.chains.set(name, { by: (use?.by ?? 0) + by, ...(made === undefined ? {} : { make: made }) });
     };
-    const gone = (name: string) => (): NatChain => ({ chain: { name }, rules: [] });
-    for (const key of keys) {
-      const entry = this.#state.entries.get(key);
-      if (!whole && entry !== undefined) {
-        for (const pod of entry.slots.values()) uses.pods.set(pod.address, (uses.pods.get(pod.address) ?? 0) - 1);
-        if (entry.verdict !== undefined && 'chain' in entry.verdict) chainUse(entry.verdict.chain, -1, gone(entry.verdict.chain));
+    for (const area of this.#areas()) {
+      const podUse = (pods: Iterable<{ address: Address }>, by: number): void => {
+        if (area.kind === 'local') for (const { address } of pods) count(uses.pods, address, by);
+      };
+      for (const key of keys) {
+        const entry = whole ? undefined : this.#state.entriesOf(area).get(key);
+        if (entry !== undefined) {
+          podUse(entry.slots.values(), -1);
+          if (entry.verdict !== undefined && 'chain' in entry.verdict) chainUse(entry.verdict.chain, -1);
+        }
+        const service = this.#wanted(area).get(key);
+        if (service === undefined) continue;
+        podUse(service.pods, 1);
+        chainUse(chainOf(area, service), 1, () => podsChain(this.#layout, area, service.protocol, slotCount(service)));
       }
-      const service = this.#desired.services.get(key);
-      if (service === undefined) continue;
-      for (const pod of service.pods) uses.pods.set(pod.address, (uses.pods.get(pod.address) ?? 0) + 1);
-      const { protocol, pods } = service;
-      chainUse(podsChainName(protocol, pods.length), 1, () => podsChain(protocol, pods.length, this.#desired.masquerade));
     }
     return uses;
   }
 
-  #chainChanges(uses: Uses, whole: boolean): { first: NatChange[]; last: NatChange[] } {
-    const { chains, chainUses } = this.#state;
-    const wanted: NatChain[] = whole ? [...baseChains(this.#desired.masquerade)] : [];
+  #usedChains(uses: Uses): MemberChanges {
+    const wanted: NatChain[] = [];
     const unwanted: string[] = [];
     for (const [name, { by, make }] of [...uses.chains].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      if ((whole ? 0 : (chainUses.get(name) ?? 0)) + by > 0) wanted.push(make());
-      else unwanted.push(name);
+      if ((this.#state.chainUses.get(name) ?? 0) + by === 0) unwanted.push(name);
+      else if (make !== undefined) wanted.push(make());
     }
-    if (whole) {
-      const names = new Set(wanted.map(({ chain }) => chain.name));
-      unwanted.push(...[...chains.keys()].filter((name) => !names.has(name)).sort());
-    }
+    return this.#chainChanges(wanted, unwanted);
+  }
+
+  #allChains(uses: Uses, sizes: SegmentSizes): MemberChanges {
+    const pods = [...uses.chains].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([, { make }]) => make?.() ?? []);
+    const segments = sizes.size === 0 ? [] : [segmentsChain(this.#layout, [...sizes.keys()])];
+    const wanted = [...baseChains(this.#layout, this.#desired), ...segments, ...pods];
+    const names = new Set(wanted.map(({ chain }) => chain.name));
+    return this.#chainChanges(wanted, [...this.#state.chains.keys()].filter((name) => !names.has(name)).sort());
+  }
+
+  #chainChanges(wanted: readonly NatChain[], unwanted: readonly string[]): MemberChanges {
+    const { chains } = this.#state;
     const first: NatChange[] = [];
     for (const item of wanted) {
-      const observed = chains.get(item.chain.name);
-      const same = observed !== undefined && sameRules(item.rules, observed.rules);
-      if (same) continue;
-      if (observed !== undefined) this.#repairs.push(`chain ${item.chain.name} has other rules`);
-      first.push(chainChange(item, observed !== undefined));
+      const { name } = item.chain;
+      const observed = chains.get(name);
+      if (observed !== undefined && sameRules(item.rules, observed.rules)) continue;
+      if (observed !== undefined && isPodsChain(name)) this.#repairs.push(`chain ${name} has other rules`);
+      first.push(chainChange(this.#layout.table, item, observed !== undefined));
     }
     const present = unwanted.filter((name) => chains.has(name));
-    for (const name of present) if (!/^pods-/.test(name)) this.#repairs.push(`chain ${name} does not belong to the table`);
-    return { first, last: removalsOf(present, this.#state) };
-  }
-
-  #hairpinChanges(uses: Uses, whole: boolean): { first: NatChange[]; last: NatChange[] } {
-    const { hairpin, podUses } = this.#state;
-    const wanted = new Set<string>();
-    const missing: Address[] = [];
-    const surplus: (readonly FieldValue[])[] = [];
-    for (const [pod, by] of uses.pods) {
-      const text = elementText([pod, pod]);
-      const used = (whole ? 0 : (podUses.get(pod) ?? 0)) + by > 0;
-      if (used) wanted.add(text);
-      if (used && !hairpin.has(text)) missing.push(pod);
-      if (!used && !whole && hairpin.has(text)) surplus.push([pod, pod]);
+    for (const name of present) {
+      if (!isPodsChain(name) && name !== 'segments') this.#repairs.push(`chain ${name} does not belong to the table`);
     }
-    if (whole) for (const [text, key] of hairpin) if (!wanted.has(text)) surplus.push(key);
-    // Only what differs is put in order: sorting all pods would cost more than comparing them.
-    const first = missing.sort().map((pod) => replacement(HAIRPIN, hairpinElement(pod), undefined));
-    const byText = (a: readonly FieldValue[], b: readonly FieldValue[]): number => (elementText(a) < elementText(b) ? -1 : 1);
-    const last = surplus.sort(byText).map((key) => replacement(HAIRPIN, undefined, key));
-    return { first, last };
+    return { first, last: this.#removals(present) };
   }
 
-  #addressChanges(): { first: NatChange[]; last: NatChange[] } {
-    const { masquerade, addresses } = this.#desired;
-    const wanted = new Set(masquerade.enabled ? addresses : []);
-    const observed = this.#state.addresses;
-    return {
-      first: [...wanted]
-        .filter((address) => !observed.has(address))
-        .map((address) => replacement(ADDRESSES, { key: [address] }, undefined)),
-      last: [...observed]
-        .filter((address) => !wanted.has(address))
-        .sort()
-        .map((address) => replacement(ADDRESSES, undefined, [address])),
-    };
+  /** Chains that nothing of ours refers to; they may refer to each other, so all are emptied before the first one goes. */
+  #removals(names: readonly string[]): NatChange[] {
+    const { table } = this.#layout;
+    const operations = (op: 'flushChain' | 'deleteChain'): NatChange[] =>
+      names.map((name) => {
+        const hook = this.#state.chains.get(name)?.hook;
+        return { ...change(), last: [{ op, table, chain: hook === undefined ? { name } : { name, hook } }] };
+      });
+    return [...operations('flushChain'), ...operations('deleteChain')];
   }
 
-  #skeleton(): NatChange[] {
-    const operations: NftOperation[] = this.#state.exists ? [] : [{ op: 'addTable', table: NAT_TABLE }];
-    for (const set of NAT_SETS) if (!this.#state.sets.has(set.name)) operations.push({ op: 'addSet', table: NAT_TABLE, set });
+  #skeleton(sizes: SegmentSizes): NatChange[] {
+    const { table } = this.#layout;
+    const operations: NftOperation[] = this.#state.exists ? [] : [{ op: 'addTable', table }];
+    for (const set of this.#sets(sizes)) if (!this.#state.sets.has(set.name)) operations.push({ op: 'addSet', table, set });
     return operations.map((operation) => ({ ...change(), first: [operation] }));
   }
 
-  #surplusSets(): NatChange[] {
-    const surplus = [...this.#state.sets.values()].filter((set) => !NAT_SETS.some(({ name }) => name === set.name));
+  #sets(sizes: SegmentSizes): SetSpec[] {
+    return [...natSets(this.#layout), ...[...sizes.keys()].map((bytes) => segmentsSet(this.#layout, bytes))];
+  }
+
+  #surplusSets(sizes: SegmentSizes): NatChange[] {
+    const names = new Set(this.#sets(sizes).map(({ name }) => name));
+    const surplus = [...this.#state.sets.values()].filter(({ name }) => !names.has(name));
     return surplus.map((set) => {
-      this.#repairs.push(`set ${set.name} does not belong to the table`);
-      const item = change();
-      item.last.push({ op: 'deleteSet', table: NAT_TABLE, set });
-      return item;
+      if (!isSegmentsSet(set.name)) this.#repairs.push(`set ${set.name} does not belong to the table`);
+      return { ...change(), last: [{ op: 'deleteSet', table: this.#layout.table, set }] };
     });
   }
 }
 
-/** Chains that nothing of ours refers to; they may refer to each other, so all are emptied before the first one goes. */
-function removalsOf(names: readonly string[], state: NatState): NatChange[] {
-  const operations = (op: 'flushChain' | 'deleteChain'): NatChange[] =>
-    names.map((name) => {
-      const hook = state.chains.get(name)?.hook;
-      return { ...change(), last: [{ op, table: NAT_TABLE, chain: hook === undefined ? { name } : { name, hook } }] };
-    });
-  return [...operations('flushChain'), ...operations('deleteChain')];
+/** Types of sets and hooks of chains cannot be changed: then the whole table is replaced. */
+function obstacles({ incompatible, layout, sets }: NatState, { counters = true }: DesiredNat): readonly string[] {
+  const services = sets.get(layout.local.services.name);
+  if (incompatible.length > 0 || services === undefined || (services.counter ?? false) === counters) return incompatible;
+  return [`set ${services.name} ${counters ? 'does not count' : 'counts'}`];
 }
 
-/** The difference between the table and what is desired; empty when there is none. */
+/** The difference between the table and what is desired of its family; empty when there is none. */
 export function diffNat(state: NatState, desired: DesiredNat, options: NatDiffOptions = {}): NatPlan {
   const limit = options.limit ?? TRANSACTION_LIMIT;
-  if (state.incompatible.length === 0) return new Planner(state, desired, limit).plan(options.keys);
-  // Types of sets and hooks of chains cannot be changed: the whole table is replaced, at once if it fits a transaction.
-  const { transactions, services } = new Planner(new NatState(), desired, limit - 1).plan(undefined);
+  const repairs = obstacles(state, desired);
+  if (repairs.length === 0) return new Planner(state, desired, limit).plan(options.keys);
+  const { transactions, services } = new Planner(new NatState(state.layout), desired, limit - 1).plan(undefined);
+  // At once, if it fits a transaction.
   const [first = [], ...others] = transactions;
-  return { transactions: [[{ op: 'deleteTable', table: NAT_TABLE }, ...first], ...others], services, repairs: state.incompatible };
+  return { transactions: [[{ op: 'deleteTable', table: state.layout.table }, ...first], ...others], services, repairs };
 }
 
-/** Everything that is ours in nftables, gone in one operation. */
-export function natRemoval(state: NatState): NatPlan {
-  const services = [...state.entries.keys()].sort().map((key) => ({ key, change: 'remove' as const }));
-  return { transactions: state.exists ? [[{ op: 'deleteTable', table: NAT_TABLE }]] : [], services, repairs: [] };
+/** Everything of the family that is ours in nftables, gone in one operation. */
+export function natRemoval({ exists, layout, entries, inside }: NatState): NatPlan {
+  const keys = [...new Set([...entries.keys(), ...inside.keys()])].sort();
+  const services = keys.map((key) => ({ key, change: 'remove' as const }));
+  return { transactions: exists ? [[{ op: 'deleteTable', table: layout.table }]] : [], services, repairs: [] };
 }

@@ -53,6 +53,8 @@ export interface NatBackend {
   held(): Iterable<DesiredNatService>;
   /** One of them. */
   heldAt(key: VirtualServiceKey): DesiredNatService | undefined;
+  /** The same for clients on this machine: one of {@link DesiredNat.inside}. */
+  insideAt(key: VirtualServiceKey): DesiredNatService | undefined;
   /** Of these only, or of everything: then whatever else is ours goes. */
   plan(desired: DesiredNat, keys?: ReadonlySet<VirtualServiceKey>): Promise<NatBackendPlan>;
   /** Everything of ours gone. */

@@ -210,6 +210,10 @@ export class NatChoice implements NatBackend {
     return this.#own.heldAt(key) ?? this.#leftovers?.held.get(key);
   }
 
+  insideAt(key: VirtualServiceKey): DesiredNatService | undefined {
+    return this.#own.insideAt(key);
+  }
+
   async plan(desired: DesiredNat, keys?: ReadonlySet<VirtualServiceKey>): Promise<NatBackendPlan> {
     await this.observe();
     const own = await this.#own.plan(desired, keys);

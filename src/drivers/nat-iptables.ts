@@ -188,6 +188,11 @@ export class IptablesNat implements NatBackend {
     return undefined;
   }
 
+  /** Clients on this machine reach pods of this machine only. */
+  insideAt(): undefined {
+    return undefined;
+  }
+
   async plan(desired: DesiredNat, keys?: ReadonlySet<VirtualServiceKey>): Promise<NatBackendPlan> {
     await this.observe();
     const parts: Part[] = [];

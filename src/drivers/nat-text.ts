@@ -11,13 +11,13 @@ function elementText({ key, value }: Element, types: readonly DataType[]): strin
 }
 
 /** Sets and maps that have a VIP as first field of their key. */
-const vipSets = new Set(['services', 'endpoints', 'addresses']);
+const vipSets = /^(?:services|endpoints|inside|inside-endpoints|addresses|masqueraded|segments-\d+)$/;
 
 /** One line per element: that is what a person thinks of as a change. */
 export function nftChanges(operation: NftOperation): NatChangeText[] {
   if ('elements' in operation) {
     return operation.elements.map((element) => ({
-      vip: vipSets.has(operation.set.name) ? String(element.key[0]) : undefined,
+      vip: vipSets.test(operation.set.name) ? String(element.key[0]) : undefined,
       op: operation.op.replace(/s$/, ''),
       text: `${operation.set.name} ${elementText(element, operation.set.key)}`,
     }));

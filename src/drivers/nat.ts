@@ -1,153 +1,115 @@
-/** Translation rules in nftables: observed once, then followed; a change costs what it changes. */
+/** Translation rules in nftables: a table for IPv4, and one for IPv6 where there is something IPv6. */
 import type { DesiredNat, DesiredNatService } from '../desired/types.ts';
-import { forEachElement } from '../native/nftables-columns.ts';
-import { NAT_TABLE, SERVICES } from '../diff/nat-layout.ts';
-import { natKey, natState, readableSets, type NatEntry, type NatState } from '../diff/nat-state.ts';
-import { diffNat, natRemoval, type NatPlan } from '../diff/nat.ts';
+import { familyOfKey } from '../diff/nat-state.ts';
+import type { NatPlan } from '../diff/nat.ts';
+import type { AddressFamily } from '../model/address.ts';
 import type { VirtualServiceKey } from '../model/cluster.ts';
-import { KernelError } from '../native/errors.ts';
-import type { ElementColumns, NftablesPort, NftOperation } from '../native/nftables-types.ts';
+import type { NftablesPort } from '../native/nftables-types.ts';
 import type { NatBackend, NatBackendPlan, NatChangeText } from './nat-backend.ts';
+import { NatTable } from './nat-table.ts';
 import { nftChanges } from './nat-text.ts';
-import type { DriverOutcome } from './outcome.ts';
+import { failureOf, type DriverFailure, type DriverOutcome } from './outcome.ts';
 
-/** Reads of a table that another process changes meanwhile are repeated this often. */
-const readAttempts = 3;
-
-/** A plan of {@link NatDriver}. */
+/** A plan of {@link NatDriver}: one for each table. */
 class NftPlan implements NatBackendPlan {
   readonly services: NatBackendPlan['services'];
-  readonly transactions: NatPlan['transactions'];
+  readonly plans: Readonly<Record<AddressFamily, NatPlan>>;
 
-  constructor({ services, transactions }: NatPlan) {
-    this.services = services;
-    this.transactions = transactions;
+  constructor(plans: Readonly<Record<AddressFamily, NatPlan>>) {
+    this.plans = plans;
+    // Keys of IPv6 have a bracket where those of IPv4 have a digit, so each protocol has its families apart.
+    this.services = [...plans[4].services, ...plans[6].services].sort((a, b) => (a.key < b.key ? -1 : 1));
   }
 
   get empty(): boolean {
-    return this.transactions.length === 0;
+    return this.plans[4].transactions.length === 0 && this.plans[6].transactions.length === 0;
   }
 
   changes(): readonly NatChangeText[] {
-    return this.transactions.flat().flatMap(nftChanges);
+    return [this.plans[4], this.plans[6]].flatMap(({ transactions }) => transactions.flat().flatMap(nftChanges));
   }
-}
-
-/** What the maps hold for a virtual service, as if it were still asked for. */
-function asDesired(key: VirtualServiceKey, { id, comment, slots }: NatEntry): DesiredNatService {
-  const pods = [...slots].sort(([a], [b]) => a - b).map(([, pod]) => pod);
-  return { key, ...id, comment: comment ?? '', pods };
 }
 
 export class NatDriver implements NatBackend {
   readonly kind = 'nftables';
-  readonly #port: NftablesPort;
-  #state: NatState | undefined;
+  readonly #tables: Readonly<Record<AddressFamily, NatTable>>;
 
   constructor(port: NftablesPort) {
-    this.#port = port;
+    this.#tables = { 4: new NatTable(port, 4), 6: new NatTable(port, 6) };
   }
 
   get known(): boolean {
-    return this.#state !== undefined;
+    return this.#tables[4].known && this.#tables[6].known;
   }
 
   get size(): number {
-    return this.#state?.entries.size ?? 0;
+    return this.#tables[4].size + this.#tables[6].size;
   }
 
   async connections(): Promise<ReadonlyMap<VirtualServiceKey, number>> {
     const connections = new Map<VirtualServiceKey, number>();
-    let columns: ElementColumns;
-    try {
-      columns = await this.#port.elements(NAT_TABLE, SERVICES.name);
-    } catch (error) {
-      if (KernelError.is(error, 'ENOENT')) return connections;
-      throw error;
-    }
-    let row = 0;
-    forEachElement(SERVICES, columns, ({ key }) => {
-      const id = { address: String(key[0]), protocol: Number(key[1]), port: Number(key[2]) };
-      connections.set(natKey(id), columns.packets[row] ?? 0);
-      row += 1;
-    });
+    for (const family of [4, 6] as const) await this.#tables[family].addConnections(connections);
     return connections;
   }
 
   programmed(key: VirtualServiceKey): boolean {
-    return this.#state?.entries.get(key)?.verdict !== undefined;
+    return this.#table(key).programmed(key);
+  }
+
+  #table(key: VirtualServiceKey): NatTable {
+    return this.#tables[familyOfKey(key)];
   }
 
   forget(): void {
-    this.#state = undefined;
+    this.#tables[4].forget();
+    this.#tables[6].forget();
   }
 
   async observe(): Promise<void> {
-    await this.#observed();
-  }
-
-  async #observed(): Promise<NatState> {
-    this.#state ??= await this.#read();
-    return this.#state;
-  }
-
-  /** Several dumps make one picture only when nothing changed between them. */
-  async #read(): Promise<NatState> {
-    for (let attempt = 1; ; attempt += 1) {
-      const before = await this.#port.generation();
-      const state = await this.#readOnce();
-      if ((await this.#port.generation()) === before || attempt === readAttempts) return state;
-    }
-  }
-
-  async #readOnce(): Promise<NatState> {
-    try {
-      const table = await this.#port.list(NAT_TABLE);
-      const elements = new Map<string, ElementColumns>();
-      for (const set of readableSets(table)) elements.set(set.name, await this.#port.elements(NAT_TABLE, set.name));
-      return natState(table, elements);
-    } catch (error) {
-      if (KernelError.is(error, 'ENOENT')) return natState(undefined, new Map());
-      throw error;
-    }
+    await this.#tables[4].observe();
+    await this.#tables[6].observe();
   }
 
   *held(): Iterable<DesiredNatService> {
-    for (const [key, entry] of this.#state?.entries ?? []) yield asDesired(key, entry);
+    yield* this.#tables[4].held();
+    yield* this.#tables[6].held();
   }
 
   heldAt(key: VirtualServiceKey): DesiredNatService | undefined {
-    const entry = this.#state?.entries.get(key);
-    return entry === undefined ? undefined : asDesired(key, entry);
+    return this.#table(key).heldAt(key, 'local');
+  }
+
+  insideAt(key: VirtualServiceKey): DesiredNatService | undefined {
+    return this.#table(key).heldAt(key, 'inside');
   }
 
   async plan(desired: DesiredNat, keys?: ReadonlySet<VirtualServiceKey>): Promise<NatBackendPlan> {
-    return new NftPlan(diffNat(await this.#observed(), desired, keys === undefined ? {} : { keys }));
+    return new NftPlan({ 4: await this.#tables[4].plan(desired, keys), 6: await this.#tables[6].plan(desired, keys) });
   }
 
   async removal(): Promise<NatBackendPlan> {
-    return new NftPlan(natRemoval(await this.#observed()));
+    return new NftPlan({ 4: await this.#tables[4].removal(), 6: await this.#tables[6].removal() });
   }
 
-  /** Transaction by transaction; the first that the kernel refuses ends it, and all knowledge with it. */
+  /**
+   * Both tables, whatever becomes of the other one. A kernel without nat for IPv6 has its IPv4 rules all the same: what it
+   * refuses of IPv6 is a failure of the outcome. Rejects when it refuses IPv4.
+   */
   async apply(plan: NatBackendPlan): Promise<DriverOutcome> {
     if (!(plan instanceof NftPlan)) throw new TypeError('a plan of another backend');
-    let written = 0;
-    for (const operations of plan.transactions) {
-      try {
-        await this.#port.commit(operations);
-      } catch (error) {
-        this.forget();
-        throw error;
-      }
-      this.#state?.apply(operations);
-      written += size(operations);
-    }
-    return { written, failures: [] };
+    const six = await this.#apply6(plan.plans[6]);
+    const written = await this.#tables[4].commit(plan.plans[4]);
+    return { written: written + six.written, failures: six.failures };
   }
-}
 
-/** Elements count one by one, as in the limit on transactions. */
-function size(operations: readonly NftOperation[]): number {
-  return operations.reduce((sum, operation) => sum + ('elements' in operation ? operation.elements.length : 1), 0);
+  async #apply6(plan: NatPlan): Promise<DriverOutcome> {
+    const table = this.#tables[6];
+    const failures: DriverFailure[] = [];
+    try {
+      return { written: await table.commit(plan), failures };
+    } catch (error) {
+      const failure = failureOf(error, 'nftables.commit', table.name);
+      return { written: 0, failures: [{ ...failure, subject: table.name, message: `${table.name}: ${failure.message}` }] };
+    }
+  }
 }

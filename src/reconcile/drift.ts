@@ -2,11 +2,11 @@
  * What the kernel tells about changes that are not ours. rtnetlink and nftables speak up; IPVS does
  * not, and is left to the audit of the loop.
  */
-import { NAT_TABLE } from '../diff/nat-layout.ts';
+import { NAT_TABLE, NAT_TABLE_6 } from '../diff/nat-layout.ts';
 import type { Address } from '../model/cluster.ts';
 import type { Clock, Random } from '../model/clock.ts';
 import type { LinkEvent } from '../native/link-types.ts';
-import type { NftEvent } from '../native/nftables-types.ts';
+import type { NftEvent, TableId } from '../native/nftables-types.ts';
 import { errorFields, type Log } from '../observe/log.ts';
 import { Backoff } from './backoff.ts';
 
@@ -119,22 +119,27 @@ export function linkJudge(options: LinkWatchOptions): (event: LinkEvent) => void
   };
 }
 
-/** NFPROTO_IPV4: family of table `ip ravel` in events. */
-const ipv4 = 2;
+/** Our tables by NFPROTO_IPV4 and NFPROTO_IPV6, as events number families. */
+const natTables: ReadonlyMap<number, TableId> = new Map([
+  [2, NAT_TABLE],
+  [10, NAT_TABLE_6],
+]);
 
-/** Judges nftables events: a transaction on our table that this agent did not send is somebody else's. */
+/** Judges nftables events: a transaction on a table of ours that this agent did not send is somebody else's. */
 export function nftJudge(doubt: (cause: string) => void): (event: NftEvent) => void {
-  let touched = false;
+  let touched: TableId | undefined;
   return (event) => {
     if (event.type === 'overrun') {
-      touched = false;
+      touched = undefined;
       doubt('nftables events were lost');
     } else if (event.message !== 'newgen') {
-      touched ||= event.table === NAT_TABLE.name && event.family === ipv4 && event.own !== true;
-    } else if (touched) {
+      const table = natTables.get(event.family);
+      if (table !== undefined && event.table === table.name && event.own !== true) touched ??= table;
+    } else if (touched !== undefined) {
       // The generation message ends the transaction: one alarm for all of its parts.
-      touched = false;
-      doubt(`table ${NAT_TABLE.family} ${NAT_TABLE.name} was changed by somebody else`);
+      const { family, name } = touched;
+      touched = undefined;
+      doubt(`table ${family} ${name} was changed by somebody else`);
     }
   };
 }

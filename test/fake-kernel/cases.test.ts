@@ -8,6 +8,7 @@ import { snapshotFromObjects, NO_STATISTICS } from '../../src/native/ipvs-column
 import type { DestinationSpec, IpvsOperation, Service, ServiceId, ServiceSpec } from '../../src/native/ipvs-types.ts';
 import type { NftOperation } from '../../src/native/nftables-types.ts';
 import { NAT_TABLE } from '../../src/diff/nat-layout.ts';
+import { setsOf } from './nft-tables.ts';
 import { picture, readNat } from '../property/nat-history.ts';
 import {
   API,
@@ -509,9 +510,10 @@ suite('C12 worker nat rules: local pods only', () => {
     const kernel = new FakeKernel();
     await runRealserver(kernel, stateOf(config), 'n1');
     const table = kernel.nftables.table(NAT_TABLE);
-    assert.deepEqual([...(table?.chains.keys() ?? [])].sort(), ['pods-tcp-3', 'postrouting', 'prerouting']);
-    assert.equal(table?.chains.get('prerouting')?.rules.length, 1);
-    assert.equal(table.sets.get('services')?.elements.size, 2);
+    assert.deepEqual([...(table?.chains.keys() ?? [])].sort(), ['output', 'pods-tcp-3', 'postrouting', 'prerouting']);
+    const looks = (chain: string) => table?.chains.get(chain)?.rules.map(({ rule }) => setsOf(rule.statements));
+    assert.deepEqual([looks('prerouting'), looks('output')], Array(2).fill([['services'], ['inside']]));
+    assert.equal(table?.sets.get('services')?.elements.size, 2);
   });
 
   test('C12: a pod that calls its own VIP is masqueraded when it meets itself, and only then', async () => {
@@ -531,7 +533,7 @@ suite('C12 worker nat rules: local pods only', () => {
     const kernel = new FakeKernel();
     const state = stateOf(config);
     await runRealserver(kernel, state, 'n4');
-    assert.deepEqual([...(kernel.nftables.table(NAT_TABLE)?.chains.keys() ?? [])].sort(), ['postrouting', 'prerouting']);
+    assert.deepEqual([...(kernel.nftables.table(NAT_TABLE)?.chains.keys() ?? [])].sort(), ['output', 'postrouting', 'prerouting']);
     assert.deepEqual(traceNode(kernel, packetTo('192.0.2.10', 80)), [{ at: '192.0.2.10:80', source: client, share: 1 }]);
     const { reasons } = desiredRealserver(state, 'n4');
     assert.deepEqual(
@@ -575,8 +577,9 @@ suite('C12 worker nat rules: local pods only', () => {
 suite('C13 masquerade variants', () => {
   const marked = { enabled: true } as const;
 
-  test('C13a: off, no rule marks anything and pods see the client', async () => {
+  test('C13a: off, pods see the client; no rule marks anything, whatever the policy', async () => {
     const kernel = new FakeKernel();
+    await runRealserver(kernel, stateOf(web), 'n1', { masquerade: marked });
     await runRealserver(kernel, stateOf(web), 'n1', { masquerade: { enabled: false } });
     const rules = [...(kernel.nftables.table(NAT_TABLE)?.chains.values() ?? [])].flatMap((chain) =>
       chain.rules.flatMap(({ rule }) => rule.statements),
@@ -594,7 +597,7 @@ suite('C13 masquerade variants', () => {
     assert.deepEqual([...new Set(traceNode(kernel, packetTo('192.0.2.10', 80)).map(({ source }) => source))], ['masqueraded']);
   });
 
-  test('C13b: with a pod prefix, only sources outside it are masqueraded, by mark 0x4000/0x4000', async () => {
+  test('C13b: with a pod prefix, only sources outside it are masqueraded, by one rule', async () => {
     const kernel = new FakeKernel();
     await runRealserver(kernel, stateOf(web), 'n1', { masquerade: { enabled: true, exceptSource: { address: '10.50.0.0', prefix: 16 } } });
     const sources = (source: string) => [
@@ -603,10 +606,12 @@ suite('C13 masquerade variants', () => {
     assert.deepEqual(sources(client), ['masqueraded']);
     assert.deepEqual(sources('10.50.2.99'), ['10.50.2.99']);
     assert.deepEqual(sources('10.51.0.1'), ['masqueraded']);
-    const marks = kernel.nftables.table(NAT_TABLE)?.chains.get('pods-tcp-3')?.rules[0]?.rule.statements;
-    assert.deepEqual(marks, [
+    const rules = kernel.nftables.table(NAT_TABLE)?.chains.get('postrouting')?.rules ?? [];
+    assert.deepEqual(rules.find(({ rule }) => rule.comment === 'masquerade policy')?.rule.statements, [
+      { kind: 'destinationTranslated' },
+      { kind: 'inSet', key: ['ct original ip daddr'], set: 'addresses' },
       { kind: 'source', address: '10.50.0.0', prefix: 16, inverted: true },
-      { kind: 'markOr', bits: 0x4000 },
+      { kind: 'masquerade' },
     ]);
   });
 
@@ -615,7 +620,7 @@ suite('C13 masquerade variants', () => {
     await runRealserver(kernel, stateOf(web), 'n1', { masquerade: marked });
     await runRealserver(kernel, stateOf(web), 'n1', { masquerade: { enabled: false } });
     assert.deepEqual([...new Set(traceNode(kernel, packetTo('192.0.2.10', 80)).map(({ source }) => source))], [client]);
-    assert.equal(kernel.nftables.table(NAT_TABLE)?.sets.get('addresses')?.elements.size, 0);
+    assert.equal(kernel.nftables.table(NAT_TABLE)?.sets.get('addresses')?.elements.size, 1);
   });
 });
 

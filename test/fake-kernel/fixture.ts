@@ -154,7 +154,10 @@ export async function runRealserver(
   const desired = desiredRealserver(state, nodeName, options);
   const addresses = diffAddresses({ ...DEVICE, addresses: desired.addresses }, await kernel.links.links(), await kernel.links.addresses());
   assert.deepEqual((await kernel.links.apply(addresses.up)).failed, []);
-  for (const operations of diffNat(await readNat(kernel.nftables), desired).transactions) await kernel.nftables.commit(operations);
+  for (const family of [4, 6] as const) {
+    const { transactions } = diffNat(await readNat(kernel.nftables, family), desired);
+    for (const operations of transactions) await kernel.nftables.commit(operations);
+  }
   assert.deepEqual((await kernel.links.apply(addresses.down)).failed, []);
 }
 

@@ -101,7 +101,8 @@ export class FakeNftables implements NftablesPort {
     try {
       if (options.ifGeneration !== undefined && options.ifGeneration !== this.#generation)
         throw kernelError('nftables.commit', 'batch', 'ERESTART');
-      this.#faults.throwNext('nftables.commit', `${count} operations`);
+      const families = [...new Set(operations.map(({ table }) => table.family))].join(' and ');
+      this.#faults.throwNext('nftables.commit', `${count} operations on ${families}`);
       this.#tables = this.#transact(operations, 'nftables.commit');
     } catch (error) {
       this.#journal.write('nftables.commit', `${count} operations`, error instanceof KernelError ? error.code : String(error));

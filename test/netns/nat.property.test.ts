@@ -6,7 +6,7 @@ import { Nftables } from '../../src/native/nftables.ts';
 import { FakeKernel } from '../fake-kernel/kernel.ts';
 import { Histories } from '../property/histories.ts';
 import { FOREIGN_TABLES, natHistory, playNatHistory } from '../property/nat-history.ts';
-import { NAT_TABLE } from '../../src/diff/nat-layout.ts';
+import { NAT_TABLE, NAT_TABLE_6 } from '../../src/diff/nat-layout.ts';
 
 test('apply(diff(a, b), a) is b on Linux, every prefix is safe for traffic, foreign tables survive', async (t) => {
   const histories = new Histories();
@@ -16,7 +16,7 @@ test('apply(diff(a, b), a) is b on Linux, every prefix is safe for traffic, fore
     fc.asyncProperty(natHistory, async (history) => {
       histories.add();
       // Each history starts with nothing; the fake shows what the table must look like in the end.
-      for (const table of [NAT_TABLE, ...FOREIGN_TABLES]) {
+      for (const table of [NAT_TABLE, NAT_TABLE_6, ...FOREIGN_TABLES]) {
         await nftables.commit([
           { op: 'addTable', table },
           { op: 'deleteTable', table },
