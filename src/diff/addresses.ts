@@ -58,7 +58,8 @@ function addition(device: DesiredDevice, address: Address) {
     prefix: hostPrefix(address),
     protocol: device.protocol,
     // Nobody else has a VIP on this device, and a tentative address cannot be used yet.
-    ...(address.includes(':') ? { noDad: true } : {}),
+    // An IPv6 one would compete as the source of what this machine sends (RFC 6724), since all interfaces do.
+    ...(address.includes(':') ? { noDad: true, preferredSeconds: 0 } : {}),
   } as const satisfies LinkOperation;
 }
 

@@ -21,6 +21,7 @@ export class AnnouncedAddressDriver {
   readonly #links: Links;
   readonly #devices: AnnouncedDevices;
   #state: ObservedAnnounced | undefined;
+  #index: number | undefined;
 
   constructor(links: Links, interfaceName: string, vipInterface: string) {
     this.#links = links;
@@ -30,13 +31,12 @@ export class AnnouncedAddressDriver {
   /** Whether the interface has the address, ours or somebody else's; undefined when it is not known. */
   has(address: Address): boolean | undefined {
     if (this.#state === undefined) return undefined;
-    const index = this.interfaceIndex;
-    return this.#state.addresses.some((held) => held.interfaceIndex === index && held.address === address);
+    return this.#state.addresses.some((held) => held.interfaceIndex === this.#index && held.address === address);
   }
 
   /** Index of the announcing interface when it was last seen: what events about it carry. */
   get interfaceIndex(): number | undefined {
-    return this.#state?.links.find(({ name }) => name === this.#devices.interface)?.index;
+    return this.#index;
   }
 
   /** The next {@link observe} reads the kernel. */
@@ -59,6 +59,7 @@ export class AnnouncedAddressDriver {
       const [links, addresses] = await Promise.all([this.#links.links(), this.#links.addresses()]);
       this.#state = { links, addresses };
     }
+    this.#index = this.#state.links.find(({ name }) => name === this.#devices.interface)?.index;
     return this.#state;
   }
 

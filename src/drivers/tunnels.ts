@@ -46,9 +46,14 @@ export class TunnelDriver {
 
   /** Reads the kernel each time. Ports are looked at only when some are asked for or ours: asking loads a module. */
   async plan(requirements: TunnelRequirements): Promise<TunnelPlan & { readonly failures: readonly DriverFailure[] }> {
-    const changes = await this.#journal.loadTunnels();
-    if (requirements.devices.length === 0 && requirements.guePorts.length === 0 && changes.length === 0) return nothingPlanned;
     const failures: DriverFailure[] = [];
+    const changes = await this.#journal.loadTunnels().catch((error: unknown) => {
+      failures.push(failureOf(error, 'tunnels.journal', this.#journal.path));
+      return undefined;
+    });
+    // Without the record of what was changed nothing more is.
+    if (changes === undefined) return { ...nothingPlanned, failures };
+    if (requirements.devices.length === 0 && requirements.guePorts.length === 0 && changes.length === 0) return nothingPlanned;
     const asked = requirements.guePorts.length > 0 || changes.some(({ link }) => link === undefined);
     const ports = asked
       ? await this.#fou.list().catch((error: unknown) => void failures.push(failureOf(error, 'fou.list', 'UDP ports')))
