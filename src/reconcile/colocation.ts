@@ -172,6 +172,10 @@ export class DirectorRules {
   /** `tracked`: IPVS lets its connections be seen, so that only the first packet of each draws a share. */
   async plan(asked: RulesAsked, tracked: boolean): Promise<RulesPlan> {
     const { nat } = this.#options;
+    if (!this.#used && asked.heldMasqueraded.size > 0) {
+      await nat.observe();
+      this.#use();
+    }
     if (!this.#used) {
       if (this.#swept) return nothingPlanned;
       const removal = await nat.removal();
