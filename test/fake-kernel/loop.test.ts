@@ -1,12 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ClusterState, Publication } from '../../src/model/cluster.ts';
-import type { Mode } from '../../src/modes/options.ts';
 import { changed, cluster, whole } from './cluster.ts';
 import type { Fault } from './faults.ts';
-import { freshKernel, holdings, Rig } from './rig.ts';
-
-const modes: readonly Mode[] = ['director', 'realserver'];
+import { freshKernel, holdings, Rig, variants, type Variant } from './rig.ts';
 
 const vips = [
   ['10.50.0.1', 80, 'web'],
@@ -23,8 +20,8 @@ const moved = cluster({
 /** A history with every kind of change: appear, scale, move, go. */
 const history: readonly Publication[] = [whole(before), changed(scaled, 'web'), whole(moved)];
 
-async function cleanResult(mode: Mode, state: ClusterState): Promise<{ kernel: unknown; writes: number }> {
-  const rig = new Rig(mode);
+async function cleanResult({ mode, options }: Variant, state: ClusterState): Promise<{ kernel: unknown; writes: number }> {
+  const rig = new Rig(mode, undefined, options);
   for (const publication of history) {
     await rig.publish(publication);
     if (publication.state === state) break;
@@ -34,13 +31,13 @@ async function cleanResult(mode: Mode, state: ClusterState): Promise<{ kernel: u
   return result;
 }
 
-for (const mode of modes) {
-  test(`${mode}: each state of a history is reached at once, and a second look writes nothing`, async () => {
-    const rig = new Rig(mode);
+for (const { name, mode, options } of variants) {
+  test(`${name}: each state of a history is reached at once, and a second look writes nothing`, async () => {
+    const rig = new Rig(mode, undefined, options);
     for (const publication of history) {
       await rig.publish(publication);
       assert.deepEqual(rig.loop.status().failures, []);
-      const fresh = new Rig(mode);
+      const fresh = new Rig(mode, undefined, options);
       await fresh.publish(whole(publication.state));
       assert.deepEqual(fresh.loop.status().failures, []);
       assert.equal(fresh.loop.status().passes, 1);
@@ -54,12 +51,12 @@ for (const mode of modes) {
     await rig.kill();
   });
 
-  test(`${mode}: a restart with nothing changed writes nothing`, async () => {
-    const first = new Rig(mode);
+  test(`${name}: a restart with nothing changed writes nothing`, async () => {
+    const first = new Rig(mode, undefined, options);
     await first.publish(whole(moved));
     await first.kill();
     first.kernel.journal.clear();
-    const second = new Rig(mode, first.kernel, {}, first.folder);
+    const second = new Rig(mode, first.kernel, options, first.folder);
     await second.publish(whole(moved));
     await second.advance(61_000);
     assert.equal(first.kernel.writes, 0);
@@ -67,13 +64,13 @@ for (const mode of modes) {
     await second.kill();
   });
 
-  test(`${mode}: nothing is written before the source has spoken, whatever the kernel says`, async () => {
+  test(`${name}: nothing is written before the source has spoken, whatever the kernel says`, async () => {
     const kernel = freshKernel();
-    const previous = new Rig(mode, kernel);
+    const previous = new Rig(mode, kernel, options);
     await previous.publish(whole(before));
     await previous.kill();
     kernel.journal.clear();
-    const rig = new Rig(mode, kernel, {}, previous.folder);
+    const rig = new Rig(mode, kernel, options, previous.folder);
     kernel.links.overrun();
     kernel.nftables.overrun();
     await rig.advance(300_000);
@@ -82,8 +79,8 @@ for (const mode of modes) {
     await rig.kill();
   });
 
-  test(`${mode}: many publications during one pass become one more pass`, async () => {
-    const rig = new Rig(mode);
+  test(`${name}: many publications during one pass become one more pass`, async () => {
+    const rig = new Rig(mode, undefined, options);
     rig.loop.publish(whole(before));
     await Promise.resolve();
     assert.ok(rig.loop.active);
@@ -91,14 +88,14 @@ for (const mode of modes) {
     rig.loop.publish(changed(scaled, 'web'));
     await rig.advance(0);
     assert.ok(rig.loop.status().passes <= 3, `${rig.loop.status().passes} passes`);
-    const fresh = new Rig(mode);
+    const fresh = new Rig(mode, undefined, options);
     await fresh.publish(whole(scaled));
     assert.deepEqual(await holdings(rig.kernel), await holdings(fresh.kernel));
     await Promise.all([rig.kill(), fresh.kill()]);
   });
 
-  test(`${mode}: one changed Service costs its own operations and no read`, async () => {
-    const rig = new Rig(mode);
+  test(`${name}: one changed Service costs its own operations and no read`, async () => {
+    const rig = new Rig(mode, undefined, options);
     await rig.publish(whole(before));
     rig.kernel.journal.clear();
     await rig.publish(changed(scaled, 'web'));
@@ -109,7 +106,12 @@ for (const mode of modes) {
   });
 }
 
-const faults: Readonly<Record<Mode, readonly Fault[]>> = {
+const sysctlFaults: readonly Fault[] = [
+  { op: 'sysctl.read', code: 'EACCES' },
+  { op: 'sysctl.write', code: 'EROFS' },
+];
+
+const faults: Readonly<Record<string, readonly Fault[]>> = {
   director: [
     ...['INTERRUPTED', 'ENOBUFS', 'EINTR', 'TIMEOUT', 'UNSUPPORTED', 'EPERM'].map((code) => ({ op: 'ipvs.snapshot', code })),
     ...['addService', 'addDestination', 'setDestination', 'deleteDestination', 'deleteService'].flatMap((op) =>
@@ -125,8 +127,13 @@ const faults: Readonly<Record<Mode, readonly Fault[]>> = {
     ),
     ...['ENOBUFS', 'EINTR', 'TIMEOUT', 'ENOMEM', 'EBUSY', 'EPERM'].map((code) => ({ op: 'nftables.commit', code })),
     { op: 'nftables.watch', code: 'EPERM' },
-    { op: 'sysctl.read', code: 'EACCES' },
-    { op: 'sysctl.write', code: 'EROFS' },
+    ...sysctlFaults,
+  ],
+  'realserver on iptables': [
+    ...['EPERM', 'EAGAIN', 'TIMEOUT'].map((code) => ({ op: 'iptables.list', code })),
+    ...['EAGAIN', 'TIMEOUT', 'ENOMEM', 'EINVAL', 'EPERM', 'UNSUPPORTED'].map((code) => ({ op: 'iptables.commit', code })),
+    { op: 'iptables.present', code: 'EACCES' },
+    ...sysctlFaults,
   ],
 };
 const commonFaults: readonly Fault[] = [
@@ -138,16 +145,17 @@ const commonFaults: readonly Fault[] = [
   { op: 'links.watch', code: 'EPERM' },
 ];
 
-for (const mode of modes) {
-  for (const fault of [...faults[mode], ...commonFaults]) {
+for (const variant of variants) {
+  const { name, mode, options } = variant;
+  for (const fault of [...faults[name]!, ...commonFaults]) {
     for (const [after, times] of [
       [0, 1],
       [1, 2],
       [0, 6],
     ] as const) {
-      test(`${mode}: every history converges after ${fault.op} fails ${times} times with ${fault.code}, ${after} spared`, async () => {
-        const clean = await cleanResult(mode, moved);
-        const rig = new Rig(mode);
+      test(`${name}: every history converges after ${fault.op} fails ${times} times with ${fault.code}, ${after} spared`, async () => {
+        const clean = await cleanResult(variant, moved);
+        const rig = new Rig(mode, undefined, options);
         for (const publication of history) {
           rig.kernel.faults.failNext({ ...fault, after, times });
           await rig.publish(publication);

@@ -3,13 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Kernel } from '../../src/drivers/kernel.ts';
 import type { ClusterState } from '../../src/model/cluster.ts';
-import type { Mode } from '../../src/modes/options.ts';
 import { NAT_TABLE } from '../../src/diff/nat-layout.ts';
 import { changed, cluster, whole } from './cluster.ts';
 import type { FakeKernel } from './kernel.ts';
-import { freshKernel, holdings, Rig } from './rig.ts';
+import { freshKernel, holdings, Rig, variants, type Variant } from './rig.ts';
 
-const modes: readonly Mode[] = ['director', 'realserver'];
 const vips = [
   ['10.50.0.1', 80, 'web'],
   ['10.50.0.2', 80, 'api'],
@@ -27,7 +25,7 @@ function mortal(kernel: FakeKernel, allowed: number): Partial<Kernel> {
     left -= spent;
     return spent;
   };
-  const { ipvs, links, nftables, sysctls } = kernel;
+  const { ipvs, links, nftables, sysctls, iptables } = kernel;
   return {
     ipvs: {
       info: () => ipvs.info(),
@@ -60,6 +58,13 @@ function mortal(kernel: FakeKernel, allowed: number): Partial<Kernel> {
       watch: (options) => nftables.watch(options),
       commit: (operations, options) => (spend(1) === 1 ? nftables.commit(operations, options) : Promise.reject(new Killed())),
     },
+    iptables: {
+      present: (family) => iptables.present(family),
+      table: (family, prefix) => ({
+        list: () => iptables.table(family, prefix).list(),
+        commit: (program) => (spend(1) === 1 ? iptables.table(family, prefix).commit(program) : Promise.reject(new Killed())),
+      }),
+    },
     sysctls: {
       read: (key) => sysctls.read(key),
       names: (folder) => sysctls.names(folder),
@@ -68,27 +73,28 @@ function mortal(kernel: FakeKernel, allowed: number): Partial<Kernel> {
   };
 }
 
-async function resultOf(mode: Mode, ...states: ClusterState[]): Promise<unknown> {
-  const rig = new Rig(mode);
+async function resultOf({ mode, options }: Variant, ...states: ClusterState[]): Promise<unknown> {
+  const rig = new Rig(mode, undefined, options);
   for (const state of states) await rig.publish(whole(state));
   const result = await holdings(rig.kernel);
   await rig.kill();
   return result;
 }
 
-for (const mode of modes) {
-  test(`${mode}: killed after any number of operations, the next start ends where it should`, async () => {
-    const expected = await resultOf(mode, other);
+for (const variant of variants) {
+  const { name, mode, options } = variant;
+  test(`${name}: killed after any number of operations, the next start ends where it should`, async () => {
+    const expected = await resultOf(variant, other);
     for (let allowed = 0; ; allowed += 1) {
-      const first = new Rig(mode);
+      const first = new Rig(mode, undefined, options);
       await first.publish(whole(small));
       await first.kill();
       const ports = mortal(first.kernel, allowed);
-      const second = new Rig(mode, first.kernel, {}, first.folder, ports);
+      const second = new Rig(mode, first.kernel, options, first.folder, ports);
       await second.publish(whole(other));
       const finished = second.loop.status().failures.length === 0;
       await second.kill();
-      const third = new Rig(mode, first.kernel, {}, first.folder);
+      const third = new Rig(mode, first.kernel, options, first.folder);
       await third.publish(whole(other));
       // What leaves is emptied first: a second until its connections are looked at.
       await third.advance(3000);
@@ -104,8 +110,8 @@ for (const mode of modes) {
     }
   });
 
-  test(`${mode}: a deleted address, device or rule comes back at once, and only that is written`, async () => {
-    const rig = new Rig(mode);
+  test(`${name}: a deleted address, device or rule comes back at once, and only that is written`, async () => {
+    const rig = new Rig(mode, undefined, options);
     await rig.publish(whole(small));
     const expected = await holdings(rig.kernel);
     rig.kernel.journal.clear();
@@ -121,8 +127,8 @@ for (const mode of modes) {
     await rig.kill();
   });
 
-  test(`${mode}: lost events make it read everything again`, async () => {
-    const rig = new Rig(mode);
+  test(`${name}: lost events make it read everything again`, async () => {
+    const rig = new Rig(mode, undefined, options);
     await rig.publish(whole(small));
     rig.kernel.journal.clear();
     rig.kernel.links.overrun();
@@ -132,8 +138,8 @@ for (const mode of modes) {
     await rig.kill();
   });
 
-  test(`${mode}: someone who undoes our work for ever is answered ever more slowly`, async () => {
-    const rig = new Rig(mode);
+  test(`${name}: someone who undoes our work for ever is answered ever more slowly`, async () => {
+    const rig = new Rig(mode, undefined, options);
     await rig.publish(whole(small));
     rig.kernel.journal.clear();
     for (let round = 0; round < 600; round += 1) {
@@ -145,7 +151,7 @@ for (const mode of modes) {
     await rig.kill();
   });
 
-  test(`${mode}: what belongs to others is still there after everything`, async () => {
+  test(`${name}: what belongs to others is still there after everything`, async () => {
     const kernel = freshKernel();
     const foreign = {
       service: { protocol: 'tcp', address: '10.96.0.1', port: 443 },
@@ -166,12 +172,15 @@ for (const mode of modes) {
       { op: 'addChain', table: { family: 'ip', name: 'kube-proxy' }, chain: { name: 'services' } },
       { op: 'addTable', table: { family: 'inet', name: 'ravel' } },
     ]);
+    for (const chain of ['KUBE-SERVICES', 'RAVELIN']) kernel.iptables.ip.append(chain, '-p tcp -m tcp --dport 9 -j RETURN');
+    kernel.iptables.ip.append('PREROUTING', '-j KUBE-SERVICES', '-p tcp -j RAVELIN');
     const before = await holdings(kernel);
-    const rig = new Rig(mode, kernel);
+    const rig = new Rig(mode, kernel, options);
     for (const state of [small, other, cluster({ pods: {}, vips: [] })]) await rig.publish(whole(state));
     await rig.advance(61_000);
     assert.deepEqual(rig.loop.status().failures, []);
-    const after = (await holdings(kernel)) as { links: string[]; nftables: unknown; services: unknown; addresses: unknown };
+    const after = (await holdings(kernel)) as { links: string[]; iptables: unknown; services: unknown; addresses: unknown };
+    assert.deepEqual(after.iptables, (before as typeof after).iptables);
     assert.deepEqual(after.services, (before as typeof after).services);
     assert.deepEqual(after.addresses, (before as typeof after).addresses);
     assert.deepEqual(after.links, ['eth0', 'kube-ipvs0', 'lo', 'ravel0']);
@@ -214,9 +223,10 @@ test('director: a changed IPVS service is put right by the audit', async () => {
 const many = (count: number): ClusterState =>
   cluster({ pods: { web: ['n1', 'n2'] }, vips: Array.from({ length: count }, (_, index) => [`10.50.1.${index}`, 80, 'web'] as const) });
 
-for (const mode of modes) {
-  test(`${mode}: a change that would delete most of it is held, the rest goes on, and a return ends it`, async () => {
-    const rig = new Rig(mode);
+for (const variant of variants) {
+  const { name, mode, options } = variant;
+  test(`${name}: a change that would delete most of it is held, the rest goes on, and a return ends it`, async () => {
+    const rig = new Rig(mode, undefined, options);
     await rig.publish(whole(many(40)));
     const full = await holdings(rig.kernel);
     rig.kernel.journal.clear();
@@ -241,15 +251,15 @@ for (const mode of modes) {
     await rig.kill();
   });
 
-  test(`${mode}: the same change goes through once it is confirmed, and a small one always`, async () => {
-    const rig = new Rig(mode);
+  test(`${name}: the same change goes through once it is confirmed, and a small one always`, async () => {
+    const rig = new Rig(mode, undefined, options);
     await rig.publish(whole(many(40)));
     await rig.publish(whole(many(35)));
     assert.equal(rig.loop.status().held, undefined);
     assert.equal(((await holdings(rig.kernel)) as { addresses: string[] }).addresses.length, 35);
     await rig.kill();
     const guard = { share: 0.5, count: 10, confirmed: true };
-    const confirmed = new Rig(mode, rig.kernel, { guard }, rig.folder);
+    const confirmed = new Rig(mode, rig.kernel, { ...options, guard }, rig.folder);
     await confirmed.publish(whole(many(1)));
     assert.equal(((await holdings(rig.kernel)) as { addresses: string[] }).addresses.length, 1);
     await confirmed.kill();

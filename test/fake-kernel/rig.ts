@@ -35,6 +35,19 @@ export const defaultOptions = {
 /** A director that is one of the nodes is a story of its own. */
 export const nodeNameOf = (mode: Mode): string => (mode === 'director' ? 'd1' : defaultOptions.nodeName);
 
+/** A way to run an agent that every promise of the loop holds for. */
+export interface Variant {
+  readonly name: string;
+  readonly mode: Mode;
+  readonly options: Partial<AgentOptions>;
+}
+
+export const variants: readonly Variant[] = [
+  { name: 'director', mode: 'director', options: {} },
+  { name: 'realserver', mode: 'realserver', options: {} },
+  { name: 'realserver on iptables', mode: 'realserver', options: { natBackend: 'iptables' } },
+];
+
 export interface Line {
   readonly level: string;
   readonly message: string;
