@@ -1,10 +1,14 @@
 import { join } from 'node:path';
 import { z } from 'zod';
 import { AddressDriver } from '../drivers/addresses.ts';
+import { AnnouncedAddressDriver } from '../drivers/announced-addresses.ts';
 import { IpvsDriver } from '../drivers/ipvs.ts';
-import { NatDriver } from '../drivers/nat.ts';
+import type { SysctlJournal } from '../drivers/journal.ts';
+import type { Kernel } from '../drivers/kernel.ts';
+import { NatChoice } from '../drivers/nat-choice.ts';
 import { failureOf, merge, type DriverFailure, type DriverOutcome } from '../drivers/outcome.ts';
 import { SysctlDriver } from '../drivers/sysctls.ts';
+import { describeTunnel, TunnelDriver } from '../drivers/tunnels.ts';
 import { UnsupportedError } from '../native/errors.ts';
 import { askAgent } from '../observe/status-server.ts';
 import { describeIpvs, describeLink, describeNat, describeSysctl } from '../reconcile/describe.ts';
@@ -35,6 +39,7 @@ interface Part {
 // An address is the only mark of whose its services are, and while one is left ARP must stay muted.
 const services = 'IPVS services';
 const vips = 'VIP addresses';
+const settings = 'sysctls';
 
 /** Nothing of ours can be where the kernel lacks the feature. */
 async function ifSupported(part: () => Promise<Part>): Promise<Part[]> {
@@ -46,45 +51,78 @@ async function ifSupported(part: () => Promise<Part>): Promise<Part[]> {
   }
 }
 
-async function parts({ flags, kernel, root }: CommandContext): Promise<Part[]> {
-  const { vipInterface, stateDirectory } = commonOptions(flags);
-  const { ipvs: ipvsPort, nftables, links, sysctls: sysctlPort } = kernel();
-  const addresses = new AddressDriver(links, vipInterface);
+async function parts({ flags, kernel, root }: CommandContext, note: (text: string) => void): Promise<Part[]> {
+  const { vipInterface, stateDirectory, iptablesChain } = commonOptions(flags);
+  const ports = kernel();
+  const journal = await openJournal(stateDirectory, root);
+  const addresses = new AddressDriver(ports.links, vipInterface);
   const { placed } = await addresses.observe();
-  const ipvsPart = async (): Promise<Part> => {
-    const ipvs = new IpvsDriver(ipvsPort);
-    const target = {
-      services: new Map(),
-      ownership: { configured: () => false, placed: (vip: string) => placed.has(vip), vip: () => false },
-    };
-    const plan = await ipvs.plan(target);
-    return {
-      name: services,
-      changes: plan.operations.map(({ operation }) => describeIpvs(operation)),
-      apply: () => ipvs.apply(target, plan),
-    };
+  return [
+    // Withdrawn before IPVS lets go: a client that asks meanwhile gets no answer rather than a refusal.
+    await announcedPart(ports, vipInterface),
+    ...(await ifSupported(() => ipvsPart(ports, placed))),
+    await linkPart(addresses),
+    ...(await ifSupported(() => natPart(ports, iptablesChain, note))),
+    await sysctlPart(ports, journal),
+    // After the settings of these very devices.
+    ...(await ifSupported(() => tunnelPart(ports, journal))),
+  ];
+}
+
+async function announcedPart({ links }: Kernel, vipInterface: string): Promise<Part> {
+  // Ours are known by their protocol number, on whatever interface they are.
+  const announced = new AnnouncedAddressDriver(links, '', vipInterface);
+  const operations = await announced.cleanupOperations();
+  return { name: 'announced addresses', changes: operations.map(describeLink), apply: () => announced.apply(operations) };
+}
+
+async function ipvsPart({ ipvs: port }: Kernel, placed: ReadonlySet<string>): Promise<Part> {
+  const ipvs = new IpvsDriver(port);
+  const target = {
+    services: new Map(),
+    ownership: { configured: () => false, placed: (vip: string) => placed.has(vip), vip: () => false },
   };
-  const linkPart = async (): Promise<Part> => {
-    const operations = await addresses.cleanupOperations();
-    return { name: vips, after: [services], changes: operations.map(describeLink), apply: () => addresses.apply(operations) };
+  const plan = await ipvs.plan(target);
+  return {
+    name: services,
+    changes: plan.operations.map(({ operation }) => describeIpvs(operation)),
+    apply: () => ipvs.apply(target, plan),
   };
-  const natPart = async (): Promise<Part> => {
-    const nat = new NatDriver(nftables);
-    const plan = await nat.removal();
-    return { name: 'nftables rules', changes: describeNat(nat.kind, plan), apply: () => nat.apply(plan) };
+}
+
+async function linkPart(addresses: AddressDriver): Promise<Part> {
+  const operations = await addresses.cleanupOperations();
+  return { name: vips, after: [services], changes: operations.map(describeLink), apply: () => addresses.apply(operations) };
+}
+
+/** Of both backends, whichever wrote last. */
+async function natPart(ports: Kernel, chainPrefix: string, note: (text: string) => void): Promise<Part> {
+  const nat = new NatChoice(ports, { asked: 'auto', chainPrefix });
+  const plan = await nat.removal();
+  for (const warning of nat.warnings) note(warning);
+  return { name: 'translation rules', changes: describeNat(nat.kind, plan), apply: () => nat.apply(plan) };
+}
+
+async function sysctlPart({ sysctls: port }: Kernel, journal: SysctlJournal): Promise<Part> {
+  const sysctls = new SysctlDriver(port, journal);
+  const operations = await sysctls.cleanupOperations();
+  const apply = async (): Promise<DriverOutcome> => {
+    const outcome = await sysctls.apply(operations);
+    if (outcome.failures.length === 0) await sysctls.dropJournal();
+    return outcome;
   };
-  const sysctlPart = async (): Promise<Part> => {
-    const journal = await openJournal(stateDirectory, root);
-    const sysctls = new SysctlDriver(sysctlPort, journal);
-    const operations = await sysctls.cleanupOperations();
-    const apply = async (): Promise<DriverOutcome> => {
-      const outcome = await sysctls.apply(operations);
-      if (outcome.failures.length === 0) await sysctls.dropJournal();
-      return outcome;
-    };
-    return { name: 'sysctls', after: [vips], changes: operations.map(describeSysctl), apply };
+  return { name: settings, after: [vips], changes: operations.map(describeSysctl), apply };
+}
+
+async function tunnelPart({ links, fou }: Kernel, journal: SysctlJournal): Promise<Part> {
+  const tunnels = new TunnelDriver(links, fou, journal);
+  const operations = await tunnels.cleanupOperations();
+  const apply = async (): Promise<DriverOutcome> => {
+    const outcome = await tunnels.apply(operations);
+    if (outcome.failures.length === 0) await tunnels.dropJournal();
+    return outcome;
   };
-  return [...(await ifSupported(ipvsPart)), await linkPart(), ...(await ifSupported(natPart)), await sysctlPart()];
+  return { name: 'tunnels', after: [settings], changes: operations.map(describeTunnel), apply };
 }
 
 const failed = (...failures: DriverFailure[]): DriverOutcome => ({ written: 0, failures });
@@ -118,7 +156,7 @@ async function run(context: CommandContext): Promise<0 | 1> {
   const { flags, argv, json, output } = context;
   const dryRun = argv['dry-run'] === true;
   if (!dryRun) await refuseWhileRunning(commonOptions(flags).stateDirectory);
-  const found = await parts(context);
+  const found = await parts(context, (text) => output.complain(`${text}\n`));
   const changes = found.flatMap((part) => part.changes);
   const { failures } = merge(dryRun ? [] : await removeAll(found));
   if (json) printJson(output, { dryRun, changes: changes.map(jsonChange), failures: failures.map(({ message }) => message) });
@@ -136,7 +174,7 @@ export const cleanupCommand: Command = {
     ['$0 cleanup --dry-run', 'list what would be removed'],
     ['$0 cleanup', 'remove it'],
   ],
-  flags: ['vip-interface', 'state-dir', 'sysctl-dir', 'log-level', 'log-format', 'debug'],
+  flags: ['vip-interface', 'iptables-chain', 'state-dir', 'sysctl-dir', 'log-level', 'log-format', 'debug'],
   options: { 'dry-run': { type: 'boolean', describe: 'only list what would be removed' } },
   run,
 };

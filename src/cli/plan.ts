@@ -17,7 +17,7 @@ export const plannedChangeSchema = z.strictObject({
 });
 
 export const planSchema = z.strictObject({
-  mode: z.enum(['director', 'realserver']),
+  mode: z.enum(['director', 'realserver', 'director,realserver']),
   changes: z.array(plannedChangeSchema).describe('in the order in which they would be made'),
   held: z.string().nullable().describe('why removals would be held back; null when none are'),
 });
@@ -58,7 +58,12 @@ async function run({ flags, json, output, kernel, log, root }: CommandContext): 
   try {
     const { state } = await firstPublication(origin, systemClock);
     const { changes, held } = await plane.preview(state);
-    if (json) printJson(output, { mode: options.mode, changes: changes.map(jsonChange), held: held?.message ?? null });
+    if (json)
+      printJson(output, {
+        mode: options.combined === true ? 'director,realserver' : options.mode,
+        changes: changes.map(jsonChange),
+        held: held?.message ?? null,
+      });
     else {
       printChanges(output, changes);
       if (held !== undefined) output.print(`${paint(output, 'yellow', held.message)}\n`);
@@ -92,7 +97,15 @@ export const planCommand: Command = {
       'ipvs-ignore-node-cordon',
       'ipvs-idle-destinations',
       'drain-timeout',
+      'ipvs-threshold-divisor',
       'ipvs-sysctl',
+      'ipvs-sysctl-defaults',
+      'ipvs-colocation-mode',
+      'nat-backend',
+      'iptables-chain',
+      'nat-counters',
+      'inside-access',
+      'coordinator-port',
       'iptables-masq',
       'pod-cidr-masq',
     ] as const),
