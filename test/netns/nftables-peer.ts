@@ -9,6 +9,9 @@ import { connect, createServer } from 'node:net';
 
 const [role, protocol, address = '', port = '0', argument = ''] = process.argv.slice(2);
 
+/** `::` takes IPv4 as well. */
+const datagrams = address.includes(':') ? 'udp6' : 'udp4';
+
 /** Longer than a SYN or a datagram needs on one machine, shorter than a test. */
 const PATIENCE_MS = 5000;
 
@@ -24,7 +27,7 @@ function serve(): void {
     }).listen({ port: Number(port), host: address }, ready);
     return;
   }
-  const socket = createSocket('udp4');
+  const socket = createSocket(datagrams);
   socket.on('message', (_, { address: from, port: to }) => socket.send(answer(from), to, from));
   socket.bind(Number(port), address, ready);
 }
@@ -43,7 +46,7 @@ function askTcp(): Promise<string> {
 /** From a port of its own each time: to conntrack, a port used twice is one connection. */
 function askUdp(turn: number): Promise<string> {
   return new Promise((resolve) => {
-    const socket = createSocket('udp4');
+    const socket = createSocket(datagrams);
     const end = (text: string): void => {
       clearTimeout(timer);
       socket.close();
