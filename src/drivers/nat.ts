@@ -109,7 +109,7 @@ export class NatDriver implements NatBackend {
       return { written: await table.commit(plan), failures };
     } catch (error) {
       const failure = failureOf(error, 'nftables.commit', table.name);
-      return { written: 0, failures: [{ ...failure, subject: table.name, message: `${table.name}: ${failure.message}` }] };
+      return { written: 0, failures: [{ ...failure, subject: table.name, message: `${table.name}: ${failure.message}`, family: 6 }] };
     }
   }
 }
