@@ -1,6 +1,7 @@
 /** Speaking and listening on the segment, for both families. */
 import { SegmentAnnouncer } from '../announce/announcer.ts';
 import { ArpAnnouncer } from '../announce/arp.ts';
+import { TokenBucket } from '../announce/bucket.ts';
 import { advertisementJudge, conflictJudge } from '../announce/conflicts.ts';
 import { NdpAnnouncer } from '../announce/ndp.ts';
 import type { Address } from '../model/cluster.ts';
@@ -23,6 +24,8 @@ export function segment(
   const common = {
     ...{ interface: options.interface, clock, random },
     ...{ refreshMilliseconds: options.arpRefreshMilliseconds, framesPerSecond: options.arpFramesPerSecond },
+    // One for both families: the limit is the interface's.
+    bucket: new TokenBucket(clock, options.arpFramesPerSecond, options.arpFramesPerSecond),
     onAnnounced: (vips: readonly Address[]) => {
       log.info('announced', { vips: vips.length, first: vips[0], interface: options.interface });
       hooks.vipsChanged(vips);

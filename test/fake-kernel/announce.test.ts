@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ArpAnnouncer } from '../../src/announce/arp.ts';
-import { judge } from '../../src/announce/conflicts.ts';
+import { SegmentAnnouncer } from '../../src/announce/announcer.ts';
+import { TokenBucket } from '../../src/announce/bucket.ts';
+import { advertisementJudge, judge } from '../../src/announce/conflicts.ts';
+import { NdpAnnouncer } from '../../src/announce/ndp.ts';
 import { KernelError } from '../../src/native/errors.ts';
+import type { NdpPacket } from '../../src/native/link-types.ts';
 import { FakeClock, seededRandom } from './fake-clock.ts';
 
 interface Frames {
@@ -179,4 +183,114 @@ test('only a foreign claim to a VIP that we hold is a conflict', () => {
   assert.equal(judge({ ...packet, senderMac: '02:00:00:00:00:01' }, options), 'ownFrame');
   assert.equal(judge({ ...packet, senderAddress: '0.0.0.0', targetAddress: '10.50.0.1' }, options), 'probe');
   assert.equal(judge({ ...packet, senderAddress: '10.50.0.2' }, options), 'notOurs');
+});
+
+const vips6 = (count: number) => Array.from({ length: count }, (_, index) => `2001:db8::${(index + 1).toString(16)}`);
+
+/** Both families on one interface. */
+function segment(framesPerSecond = 2000) {
+  const clock = new FakeClock();
+  const sent: { at: number; what: string; frames: number; addresses: readonly string[] }[] = [];
+  const common = { interface: 'eth0', clock, random: seededRandom(7), refreshMilliseconds: 60_000, framesPerSecond };
+  const bucket = new TokenBucket(clock, framesPerSecond, framesPerSecond);
+  const note = (what: string, addresses: readonly string[], frames: number) => {
+    sent.push({ at: clock.now(), what, frames, addresses: [...addresses] });
+    return Promise.resolve(frames);
+  };
+  const announcer = new SegmentAnnouncer(
+    new ArpAnnouncer({
+      ...common,
+      bucket,
+      port: { announce: (_, list, form) => note(form, list, list.length * (form === 'both' ? 2 : 1)) },
+    }),
+    new NdpAnnouncer({ ...common, bucket, port: { announce: (_, list) => note('advertisement', list, list.length) } }),
+  );
+  return { clock, sent, announcer };
+}
+
+test('an IPv6 VIP is advertised five times over two seconds, then about once a minute', async () => {
+  const { clock, sent, announcer } = segment();
+  const start = clock.now();
+  announcer.announce(['2001:db8::1']);
+  await clock.advance(5000);
+  assert.deepEqual(
+    sent.map(({ at, what }) => [at - start, what]),
+    [0, 500, 1000, 1500, 2000].map((at) => [at, 'advertisement']),
+  );
+  await clock.advance(595_000);
+  const refreshes = sent.length - 5;
+  assert.ok(refreshes >= 9 && refreshes <= 11, `${refreshes} refreshes in ten minutes`);
+  assert.equal(announcer.status('2001:db8::1')?.frames, sent.length);
+});
+
+test('each family by its own protocol, and what is withdrawn falls silent', async () => {
+  const { clock, sent, announcer } = segment();
+  announcer.announce(['10.50.0.1', '2001:db8::1', '2001:db8::2']);
+  await clock.advance(0);
+  assert.deepEqual(
+    sent.map(({ what, addresses }) => [what, addresses]),
+    [
+      ['both', ['10.50.0.1']],
+      ['advertisement', ['2001:db8::1', '2001:db8::2']],
+    ],
+  );
+  assert.deepEqual([...announcer.addresses].sort(), ['10.50.0.1', '2001:db8::1', '2001:db8::2']);
+  assert.deepEqual([announcer.has('2001:db8::1'), announcer.has('2001:db8::3')], [true, false]);
+  announcer.withdraw(['10.50.0.1', '2001:db8::1']);
+  sent.length = 0;
+  await clock.advance(120_000);
+  assert.deepEqual([...new Set(sent.flatMap(({ addresses }) => addresses))], ['2001:db8::2']);
+  assert.equal(announcer.status('2001:db8::1'), undefined);
+  announcer.stop();
+  sent.length = 0;
+  await clock.advance(120_000);
+  assert.equal(sent.length, 0);
+});
+
+test('one limit holds for the frames of both families together', async () => {
+  const { clock, sent, announcer } = segment(200);
+  const start = clock.now();
+  announcer.announce([...vips(100), ...vips6(200)]);
+  await clock.advance(20_000);
+  const within = (from: number) => sent.filter(({ at }) => at >= from && at < from + 1000).reduce((sum, { frames }) => sum + frames, 0);
+  for (let at = start; at < start + 10_000; at += 100) assert.ok(within(at) <= 400, `${within(at)} frames: rate plus one bucket`);
+  assert.equal(new Set(sent.flatMap(({ addresses }) => addresses)).size, 300, 'neither family starves');
+});
+
+test('a link that comes up, and a conflict, start the burst of the family again', async () => {
+  const { clock, sent, announcer } = segment();
+  announcer.announce(['10.50.0.1', '2001:db8::1']);
+  await clock.advance(5000);
+  sent.length = 0;
+  announcer.announceAgain();
+  await clock.advance(5000);
+  assert.equal(sent.filter(({ what }) => what === 'advertisement').length, 5);
+  assert.equal(sent.filter(({ what }) => what === 'both').length, 5);
+  sent.length = 0;
+  assert.equal(announcer.conflict('2001:db8::1', '02:00:00:00:00:99'), true);
+  assert.equal(announcer.conflict('2001:db8::9', '02:00:00:00:00:99'), false);
+  await clock.advance(5000);
+  assert.deepEqual([...new Set(sent.map(({ what }) => what))], ['advertisement']);
+  assert.equal(announcer.status('2001:db8::1')?.reason?.code, 'AddressConflict');
+});
+
+test('only an advertisement of a VIP that we hold by a foreign hardware address is a conflict', () => {
+  const found: string[] = [];
+  const onPacket = advertisementJudge({
+    holds: (address) => address === '2001:db8::1',
+    isOwnMac: (mac) => mac === '02:00:00:00:00:01',
+    onConflict: (address, mac) => found.push(`${address} ${mac}`),
+    onOverrun: () => found.push('overrun'),
+  });
+  const packet = (change: Partial<NdpPacket>): NdpPacket => ({
+    ...{ kind: 'advertisement', senderMac: '02:00:00:00:00:99', senderAddress: 'fe80::9', targetAddress: '2001:db8::1' },
+    ...{ linkLayerAddress: undefined, router: false, solicited: false, override: true, ...change },
+  });
+  onPacket(packet({ targetAddress: '2001:db8::2' }));
+  onPacket(packet({ senderMac: '02:00:00:00:00:01' }));
+  onPacket(packet({ kind: 'solicitation', senderAddress: '::' }));
+  assert.deepEqual(found, []);
+  onPacket(packet({}));
+  onPacket({ type: 'overrun' });
+  assert.deepEqual(found, ['2001:db8::1 02:00:00:00:00:99', 'overrun']);
 });

@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { Arp } from '../../src/native/arp.ts';
 import { ClosedError } from '../../src/native/errors.ts';
 import { Links } from '../../src/native/links.ts';
+import { Ndp } from '../../src/native/ndp.ts';
 import { Netns } from '../../src/native/netns.ts';
 import { collectGarbage, openDescriptors, skipWithoutNamespaces, threads, until } from './processes.ts';
 
@@ -97,6 +98,7 @@ suite('handles without an owner', () => {
         const links = await Links.open({ netns });
         await links.links();
         await Arp.open({ netns });
+        await Ndp.open({ netns });
         await Links.open();
       }
     })();
@@ -167,6 +169,14 @@ suite('leaks', () => {
       const arp = await Arp.open({ netns });
       await arp.announce('missing0', ['192.0.2.1']).catch(() => undefined);
       await arp.close();
+      const ndp = await Ndp.open({ netns });
+      await ndp.announce('missing0', ['2001:db8::1']).catch(() => undefined);
+      await ndp
+        .watch('missing0')
+        .next()
+        .catch(() => undefined);
+      await links.routeTo('127.0.0.1').catch(() => undefined);
+      await ndp.close();
       await links.close();
       await netns.close();
     };

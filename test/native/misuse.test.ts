@@ -86,6 +86,8 @@ const openers: Record<string, () => Promise<Handle>> = {
   NetnsHandle: () => Promise.resolve(current()),
   LinksHandle: () => exports['linksOpen']!(current(), 1000, 65536) as Promise<Handle>,
   ArpHandle: () => exports['arpOpen']!(current(), 1000, 65536) as Promise<Handle>,
+  NdpHandle: () => exports['ndpOpen']!(current(), 1000, 65536) as Promise<Handle>,
+  FouHandle: () => exports['fouOpen']!(current(), 1000, 65536) as Promise<Handle>,
   NftablesHandle: () => exports['nftablesOpen']!(current(), 1000, 65536) as Promise<Handle>,
 };
 
@@ -95,6 +97,14 @@ if (refused !== undefined) {
   Reflect.deleteProperty(openers, 'NftablesHandle');
   assert.ok(KernelError.is(refused, 'EPERM'), refused instanceof Error ? refused.message : 'not an Error');
   test('NftablesHandle', (t) => t.skip('opening nftables needs CAP_NET_ADMIN'));
+}
+
+// Its generic netlink family comes with a module.
+const missing = await errorOf(openers['FouHandle']!);
+if (missing !== undefined) {
+  Reflect.deleteProperty(openers, 'FouHandle');
+  assert.ok(missing instanceof UnsupportedError, missing instanceof Error ? missing.message : 'not an Error');
+  test('FouHandle', (t) => t.skip('this kernel has no fou'));
 }
 
 suite('functions of the addon', () => {

@@ -417,10 +417,94 @@ suite('links refused', () => {
       '--disable-warning=ExperimentalWarning',
       program,
     ]);
-    const said = JSON.parse(stdout) as { links: string; add: string; create: string; arp: string };
+    const said = JSON.parse(stdout) as { links: string; add: string; create: string; arp: string; ndp: string };
     assert.equal(said.links, 'ok');
     assert.match(said.add, /^KernelError: links\.addAddress 192\.0\.2\.10\/32 on lo: EPERM/);
     assert.match(said.create, /^KernelError: netns\.create unshare: EPERM: needs CAP_SYS_ADMIN/);
     assert.match(said.arp, /^KernelError: arp\.announce lo: EPERM: needs CAP_NET_RAW/);
+    assert.match(said.ndp, /^KernelError: ndp\.announce lo: EPERM: needs CAP_NET_RAW/);
+  });
+});
+
+suite('the way to an address', () => {
+  async function routed() {
+    const netns = await Netns.create();
+    await ip(netns, 'link', 'add', 'left', 'mtu', '1400', 'type', 'veth', 'peer', 'name', 'right');
+    for (const name of ['lo', 'left', 'right']) await ip(netns, 'link', 'set', name, 'up');
+    await ip(netns, 'address', 'add', '192.0.2.1/24', 'dev', 'left');
+    await ip(netns, 'address', 'add', '2001:db8::1/64', 'dev', 'left', 'nodad');
+    await ip(netns, 'route', 'add', '198.51.100.0/24', 'via', '192.0.2.254', 'mtu', '1280');
+    await ip(netns, 'route', 'add', '203.0.113.0/24', 'via', 'inet6', '2001:db8::fe', 'dev', 'left');
+    await ip(netns, 'route', 'add', '2001:db8:9::/48', 'via', '2001:db8::fe', 'mtu', '1300');
+    await ip(netns, 'route', 'add', 'prohibit', '192.0.3.0/24');
+    return netns;
+  }
+
+  test('is what `ip route get` says: device, gateway, source, and the MTU of the route or of the device', async () => {
+    await using netns = await routed();
+    await using links = await Links.open({ netns });
+    const [left] = await ipJson(netns, 'link', 'show', 'left');
+    const interfaceIndex = left!['ifindex'];
+    const four = { interfaceIndex, source: '192.0.2.1' };
+    assert.deepEqual(await links.routeTo('192.0.2.7'), { ...four, mtu: 1400, gateway: undefined });
+    assert.deepEqual(await links.routeTo('198.51.100.7'), { ...four, mtu: 1280, gateway: '192.0.2.254' });
+    assert.deepEqual(await links.routeTo('203.0.113.7'), { ...four, mtu: 1400, gateway: '2001:db8::fe' });
+    const six = { interfaceIndex, source: '2001:db8::1' };
+    assert.deepEqual(await links.routeTo('2001:db8::7'), { ...six, mtu: 1400, gateway: undefined });
+    assert.deepEqual(await links.routeTo('2001:db8:9::7'), { ...six, mtu: 1300, gateway: '2001:db8::fe' });
+    for (const address of ['198.51.100.7', '2001:db8:9::7']) {
+      const [theirs] = await ipJson(netns, 'route', 'get', address);
+      const ours = await links.routeTo(address);
+      assert.deepEqual([theirs?.['gateway'], theirs?.['prefsrc']], [ours.gateway, ours.source]);
+    }
+  });
+
+  test('where there is none the refusal says which', async () => {
+    await using netns = await routed();
+    await using links = await Links.open({ netns });
+    const code = async (address: string) =>
+      links.routeTo(address).then(
+        () => 'a route',
+        (error: unknown) => (error instanceof KernelError ? `${error.subject} ${error.code}` : String(error)),
+      );
+    assert.equal(await code('10.9.9.9'), '10.9.9.9 ENETUNREACH');
+    assert.equal(await code('2001:db8:ffff::1'), '2001:db8:ffff::1 ENETUNREACH');
+    assert.equal(await code('192.0.3.1'), '192.0.3.1 EACCES');
+    await assert.rejects(links.routeTo('192.0.2.1/32'), { name: 'RangeError', message: 'address: not an IP address: "192.0.2.1/32"' });
+    await assert.rejects(links.routeTo(7 as unknown as string), RangeError);
+  });
+});
+
+suite('operations of tunnels and addresses that are no source', () => {
+  test('wrong kinds and lifetimes are refused at their path', async () => {
+    await using netns = await Netns.create();
+    await using links = await Links.open({ netns });
+    await assert.rejects(links.apply([{ op: 'addTunnel', name: 'tunl0', kind: 'sit' as 'ipip' }]), {
+      message: 'operations[0].kind: expected ipip, ip6tnl, gre, ip6gre, got "sit"',
+    });
+    const address = { op: 'addAddress', interface: 'lo', prefix: 128, address: '2001:db8::1' } as const;
+    await assert.rejects(links.apply([{ ...address, validSeconds: 0 }]), RangeError);
+    await assert.rejects(links.apply([{ ...address, address: '192.0.2.1', prefix: 32, preferredSeconds: 0 }]), RangeError);
+  });
+
+  test('preferredSeconds 0 is an address that lives for ever and is deprecated', async () => {
+    await using netns = await Netns.create();
+    await using links = await Links.open({ netns });
+    const operation = { op: 'addAddress', interface: 'lo', prefix: 128, address: '2001:db8::1', noDad: true } as const;
+    await links.apply([
+      { ...operation, preferredSeconds: 0 },
+      { ...operation, address: '2001:db8::2' },
+    ]);
+    const ours = (await links.addresses()).filter(({ address }) => address.startsWith('2001:'));
+    assert.deepEqual(ours.map(({ address, preferredSeconds, validSeconds }) => [address, preferredSeconds, validSeconds]).sort(), [
+      ['2001:db8::1', 0, 0xffff_ffff],
+      ['2001:db8::2', 0xffff_ffff, 0xffff_ffff],
+    ]);
+    const [theirs] = await ipJson(netns, '-6', 'address', 'show', 'dev', 'lo');
+    const deprecated = (theirs!['addr_info'] as Record<string, unknown>[]).filter((info) => info['deprecated'] === true);
+    assert.deepEqual(
+      deprecated.map(({ local }) => local),
+      ['2001:db8::1'],
+    );
   });
 });

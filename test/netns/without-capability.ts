@@ -1,6 +1,7 @@
 /** Run by links.test.ts as a process without capabilities: says what each call came to, as JSON. */
 import { Arp } from '../../src/native/arp.ts';
 import { Links } from '../../src/native/links.ts';
+import { Ndp } from '../../src/native/ndp.ts';
 import { Netns } from '../../src/native/netns.ts';
 
 async function outcome(call: () => Promise<unknown>): Promise<string> {
@@ -14,6 +15,7 @@ async function outcome(call: () => Promise<unknown>): Promise<string> {
 
 await using links = await Links.open();
 await using arp = await Arp.open();
+await using ndp = await Ndp.open();
 const report = {
   links: await outcome(() => links.links()),
   add: await outcome(async () => {
@@ -22,5 +24,6 @@ const report = {
   }),
   create: await outcome(() => Netns.create()),
   arp: await outcome(() => arp.announce('lo', ['192.0.2.10'], 'both')),
+  ndp: await outcome(() => ndp.announce('lo', ['2001:db8::10'])),
 };
 process.stdout.write(JSON.stringify(report));
