@@ -16,7 +16,8 @@ import { LabProcess } from '../lab/process.ts';
 export const POD_PORT = 8080;
 export const SOURCE = '10.9.1.1';
 export const SOURCES = 6;
-const FIRST_VIP_PORT = 1000;
+/** The first port of each VIP. */
+export const VIP_PORT = 1000;
 /** Enough to keep the processor busy, few enough that nothing queues for long. */
 const IN_FLIGHT = 64;
 
@@ -87,12 +88,12 @@ export interface Targets {
 export const targetsFor = (count: number): Targets => ({ vips: Math.min(count, 100), ports: Math.ceil(count / 100) });
 
 /** Arguments of connections.c for the targets. VIPs are of the range for benchmarks (RFC 2544, C.2.2). */
-export const targetWords = ({ vips, ports }: Targets): string[] => ['198.18.0.1', String(vips), String(FIRST_VIP_PORT), String(ports)];
+export const targetWords = ({ vips, ports }: Targets): string[] => ['198.18.0.1', String(vips), String(VIP_PORT), String(ports)];
 
 /** The virtual services of the targets, each with two pods of its own. */
 export function natServices({ vips, ports }: Targets): DesiredNatService[] {
   return Array.from({ length: vips * ports }, (_, index): DesiredNatService => {
-    const [address, port] = [`198.18.0.${String(1 + Math.floor(index / ports))}`, FIRST_VIP_PORT + (index % ports)];
+    const [address, port] = [`198.18.0.${String(1 + Math.floor(index / ports))}`, VIP_PORT + (index % ports)];
     return {
       ...{ key: `tcp ${address}:${String(port)}`, address, port, protocol: 6, comment: `bench/service-${String(index)}:http` },
       pods: [0, 1].map((pod) => ({ address: `10.50.${String(index >> 7)}.${String(((index & 127) << 1) + pod)}`, port: POD_PORT })),

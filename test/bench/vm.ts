@@ -2,12 +2,13 @@
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { runForwardingBench } from './forwarding.ts';
 import { runIpvsBench } from './ipvs.ts';
 import { runKubernetesDirectorBench } from './kubernetes-director.ts';
 import { runMemoryBench } from './memory.ts';
 import type { BenchRow } from './row.ts';
 
-const rows: BenchRow[] = await runIpvsBench();
+const rows: BenchRow[] = [...(await runIpvsBench()), ...(await runForwardingBench())];
 const ip = (words: string): void => void execFileSync('ip', words.split(' '));
 ip('link add segment0 type veth peer name segment1');
 for (const name of ['segment0', 'segment1']) ip(`link set ${name} up`);
