@@ -12,6 +12,8 @@ import { NatDriver } from './nat.ts';
 import { IptablesNat } from './nat-iptables.ts';
 import { failureOf, type DriverFailure, type DriverOutcome } from './outcome.ts';
 
+export type { NatChosen };
+
 export type NatBackendAsked = 'auto' | NatBackendKind;
 
 export interface NatChoiceOptions {

@@ -3,12 +3,11 @@
  * the VIPs go before their rules. A packet that arrives meanwhile is translated or never was ours.
  */
 import type { Family } from '../desired/eligibility.ts';
-import type { DesiredNat, DesiredNatService, MasqueradePolicy } from '../desired/types.ts';
+import type { MasqueradePolicy } from '../desired/types.ts';
 import type { ConntrackService } from '../diff/conntrack.ts';
-import { deviceMtu, segments } from '../diff/path-mtu.ts';
-import { tunnelDevices, tunnelInterfaces, tunnelRequirements, type TunnelRequirements } from '../diff/tunnels.ts';
+import { deviceMtu } from '../diff/path-mtu.ts';
+import { tunnelInterfaces, tunnelRequirements, type TunnelRequirements } from '../diff/tunnels.ts';
 import type { AddressDriver } from '../drivers/addresses.ts';
-import type { NatBackend, NatBackendPlan } from '../drivers/nat-backend.ts';
 import { merge } from '../drivers/outcome.ts';
 import { realserverRequirements, type SysctlDriver, type SysctlPlan } from '../drivers/sysctls.ts';
 import { describeTunnel, type TunnelDriver } from '../drivers/tunnels.ts';
@@ -17,46 +16,31 @@ import type { Link } from '../native/link-types.ts';
 import type { ConntrackSweeper } from './conntrack-sweeper.ts';
 import { describeLink, describeNat, describeSysctl } from './describe.ts';
 import type { Work } from './gate.ts';
-import { guardRemovals, type GuardOptions, type Held } from './guard.ts';
+import type { Held } from './guard.ts';
 import type { Waits } from './handover.ts';
 import { missingInterface, type PassOutcome, type Plane, type PlaneStatus, type Preview, type VipStatus } from './plane.ts';
 import { raise } from './raise.ts';
+import { RealserverRules, type RealserverRulesOptions } from './realserver-rules.ts';
 import { RealserverTarget } from './realserver-target.ts';
 
-export interface RealserverPlaneOptions {
-  readonly nat: NatBackend;
+export interface RealserverPlaneOptions extends RealserverRulesOptions {
   readonly addresses: AddressDriver;
   readonly sysctls: SysctlDriver;
   readonly tunnels: TunnelDriver;
   readonly sweeper: ConntrackSweeper;
-  /** Interface on which packets from the director arrive. */
-  readonly interface: string;
   readonly node: string;
   readonly masquerade: MasqueradePolicy;
-  readonly insideAccess: 'cluster' | 'local';
-  /** Virtual services count their connections. */
-  readonly counters: boolean;
-  readonly guard: GuardOptions;
   /** Bounded waits between this agent and the others; see handover.ts. */
   readonly waits: Waits;
-}
-
-interface NatStep {
-  readonly plan: NatBackendPlan;
-  readonly held: Held | undefined;
-  /** Virtual services that stay although nobody asks for them. */
-  readonly kept: readonly DesiredNatService[];
 }
 
 export class RealserverPlane implements Plane {
   readonly #options: RealserverPlaneOptions;
   readonly #target: RealserverTarget;
+  readonly #rules: RealserverRules;
   #state: ClusterState | undefined;
   #held: Held | undefined;
   #addresses: ReadonlySet<Address> = new Set();
-  /** What is of the machine and not of one virtual service: as of the last full pass. */
-  #common: Pick<DesiredNat, 'outside' | 'segments'> = {};
-  #kept: readonly DesiredNatService[] = [];
   /** {@link RealserverTarget.flowChanges} when flows were last looked at. */
   #flowsSeen = 0;
   #retired = false;
@@ -64,6 +48,7 @@ export class RealserverPlane implements Plane {
   constructor(options: RealserverPlaneOptions) {
     this.#options = options;
     this.#target = new RealserverTarget(options);
+    this.#rules = new RealserverRules(options, this.#target);
   }
 
   forget(): void {
@@ -81,7 +66,7 @@ export class RealserverPlane implements Plane {
     this.#state = work.state;
     const moved = await this.#target.update(work);
     if (moved || !this.#options.nat.known) return this.#passAll(work.state);
-    return this.#passKeys(work.change.all ? new Set() : work.change.virtualServices);
+    return this.#passKeys(work.state, work.change.all ? new Set() : work.change.virtualServices);
   }
 
   async #passAll(state: ClusterState): Promise<PassOutcome> {
@@ -89,11 +74,10 @@ export class RealserverPlane implements Plane {
     const needs = tunnelRequirements(state.virtualServices.values());
     const tunnelling = await tunnels.plan(needs);
     const before = await addresses.observe();
-    this.#measure(state, before.links, needs);
-    const { plan, held, kept } = await this.#planNat();
+    this.#rules.measure(state, before.links, needs);
+    const { plan, held } = await this.#rules.plan(state);
     this.#held = held;
-    this.#kept = kept;
-    this.#addresses = new Set([...this.#target.addresses, ...kept.map(({ address }) => address)]);
+    this.#addresses = this.#rules.addresses;
 
     // A device has settings once it is there.
     const opened = await tunnels.apply(tunnelling.operations);
@@ -116,10 +100,9 @@ export class RealserverPlane implements Plane {
     return { ...merge([opened, tuned, lowered, programmed, raised, other]), held, full: true, due: this.#options.waits.due };
   }
 
-  async #passKeys(keys: ReadonlySet<VirtualServiceKey>): Promise<PassOutcome> {
-    const { plan, held, kept } = await this.#planNat(keys);
+  async #passKeys(state: ClusterState, keys: ReadonlySet<VirtualServiceKey>): Promise<PassOutcome> {
+    const { plan, held } = await this.#rules.plan(state, keys);
     this.#held = held ?? this.#held;
-    this.#kept = kept;
     const outcome = await this.#options.nat.apply(plan);
     if (this.#target.flowChanges !== this.#flowsSeen) await this.#sweep();
     return { ...outcome, held: this.#held, full: false, due: this.#options.waits.due };
@@ -133,9 +116,9 @@ export class RealserverPlane implements Plane {
     const needs = tunnelRequirements(state.virtualServices.values());
     const tunnelling = await tunnels.plan(needs);
     const { links } = await addresses.observe();
-    this.#measure(state, links, needs);
-    const { plan, held, kept } = await this.#planNat();
-    const vips = new Set([...this.#target.addresses, ...kept.map(({ address }) => address)]);
+    this.#rules.measure(state, links, needs);
+    const { plan, held } = await this.#rules.plan(state);
+    const vips = this.#rules.addresses;
     const { up, down } = await addresses.plan([...vips], deviceMtu(vips, state.mtu));
     const { operations } = await this.#planSysctls(links, needs);
     return {
@@ -161,7 +144,7 @@ export class RealserverPlane implements Plane {
 
   /** What the iptables backend leaves to the operator. */
   #unclamped(): string[] {
-    const narrow = this.#common.segments?.size ?? 0;
+    const { narrow } = this.#rules;
     if (narrow === 0 || this.#options.nat.kind !== 'iptables') return [];
     return [
       `TCP segments to ${narrow} VIPs may be larger than what arrives here in one piece, and the iptables backend makes none smaller: ` +
@@ -184,65 +167,24 @@ export class RealserverPlane implements Plane {
     return { address, announced: undefined, reason, conflicts: 0 };
   }
 
-  #measure(state: ClusterState, links: readonly Link[], { devices }: TunnelRequirements): void {
-    const facing = links.find(({ name }) => name === this.#options.interface);
-    this.#common = {
-      outside: [this.#options.interface, ...devices.map((kind) => tunnelDevices[kind])],
-      ...(facing === undefined
-        ? {}
-        : { segments: segments({ virtualServices: state.virtualServices.values(), mtu: state.mtu, facingMtu: facing.mtu }) }),
-    };
-  }
-
   #planSysctls(links: readonly Link[], needs: TunnelRequirements): Promise<SysctlPlan> {
     const there = (names: readonly string[]): string[] => names.filter((name) => links.some((link) => link.name === name));
     const facing = there([this.#options.interface]);
     return this.#options.sysctls.plan(realserverRequirements(facing, [...facing, ...there(tunnelInterfaces(needs))]));
   }
 
-  #desired(kept: readonly DesiredNatService[]): DesiredNat {
-    const { insideAccess, counters } = this.#options;
-    const { services, inside, addresses, masquerade } = this.#target;
-    return {
-      ...{ masquerade, counters, ...(this.#common.segments === undefined ? {} : { segments: this.#common.segments }) },
-      ...(insideAccess === 'cluster' ? { inside, outside: this.#common.outside ?? [] } : {}),
-      services: kept.length === 0 ? services : new Map([...kept.map((service) => [service.key, service] as const), ...services]),
-      addresses: [...new Set([...addresses, ...kept.map(({ address }) => address)])],
-    };
-  }
-
-  async #planNat(keys?: ReadonlySet<VirtualServiceKey>): Promise<NatStep> {
-    const { nat, guard } = this.#options;
-    await nat.observe();
-    const before = keys === undefined ? [] : this.#kept;
-    const plan = await nat.plan(this.#desired(before), keys);
-    const gone = plan.services.filter(({ key, change }) => change === 'remove' && !this.#leftOnPurpose(key));
-    const held = guardRemovals(new Set(gone.map(({ key }) => key)), nat.size, guard);
-    if (held === undefined) return { plan, held, kept: before };
-    const kept = [...before, ...[...held.keys].flatMap((key) => nat.heldAt(key) ?? [])];
-    return { plan: await nat.plan(this.#desired(kept), keys), held, kept };
-  }
-
-  /** Pods that left this node take their rules with them, and pods that a director reaches itself: that is no loss of configuration. */
-  #leftOnPurpose(key: VirtualServiceKey): boolean {
-    return this.#target.reasons.get(key)?.code === 'NoLocalEndpoints' || this.#state?.virtualServices.get(key)?.forward === 'masquerade';
-  }
-
   /** What an earlier process translated and nobody asks for any more: its flows go, too. */
   #retire(): void {
     if (this.#retired) return;
     this.#retired = true;
-    const kept = new Set(this.#kept.map(({ key }) => key));
-    this.#options.sweeper.retire([...this.#options.nat.held()].filter(({ key }) => !this.#target.flows.has(key) && !kept.has(key)));
+    const unwanted = [...this.#options.nat.held()].filter(({ key }) => !this.#target.flows.has(key) && !this.#rules.kept.has(key));
+    this.#options.sweeper.retire(unwanted);
   }
 
   /** The rules are written: flows follow them. */
   async #sweep(): Promise<void> {
     this.#flowsSeen = this.#target.flowChanges;
-    const flows = new Map<VirtualServiceKey, ConntrackService>([
-      ...this.#kept.map((service) => [service.key, service] as const),
-      ...this.#target.flows,
-    ]);
+    const flows = new Map<VirtualServiceKey, ConntrackService>([...this.#rules.kept, ...this.#target.flows]);
     await this.#options.sweeper.after(flows, this.#target.takeBegun());
   }
 }
