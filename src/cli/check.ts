@@ -1,10 +1,12 @@
 import { z } from 'zod';
 import type { Mode } from '../modes/options.ts';
-import { commonOptions, modesOf, sourceFlags, sourceOptions } from './agent-options.ts';
+import { commonOptions, modeOptions, modesOf, sourceFlags, sourceOptions } from './agent-options.ts';
 import { systemClock } from '../reconcile/clock.ts';
 import type { Log } from '../observe/log.ts';
 import { openOrigin, type Origin } from '../modes/origin.ts';
-import { directorChecks, machineChecks, realserverChecks, type CheckInput } from './checks.ts';
+import type { ClusterState } from '../model/cluster.ts';
+import { directorChecks, machineChecks, realserverChecks } from './checks.ts';
+import type { CheckInput } from './findings.ts';
 import type { Command, CommandContext } from './command.ts';
 import type { FlagValues } from './flags.ts';
 import { originFindings, type SourceFindings } from './origin-checks.ts';
@@ -33,7 +35,7 @@ function printFindings(output: Output, findings: readonly Finding[]): void {
 /** What the source says is a finding like others: what else is wrong is worth knowing at the same time. */
 async function sourceFindings(flags: FlagValues, modes: readonly Mode[], log: () => Log): Promise<SourceFindings> {
   const source = sourceOptions(flags);
-  if (source === undefined) return { vips: [], findings: [] };
+  if (source === undefined) return { state: undefined, findings: [] };
   // A director follows all that a realserver does, and more.
   const options = { ...commonOptions(flags), source, mode: modes[0] ?? 'director' };
   let origin: Origin;
@@ -41,7 +43,7 @@ async function sourceFindings(flags: FlagValues, modes: readonly Mode[], log: ()
     origin = await openOrigin(options, { clock: systemClock, random: Math.random, log: log() });
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
-    return { vips: [], findings: [{ level: 'fail', check: 'Kubernetes API', message, mend: null }] };
+    return { state: undefined, findings: [{ level: 'fail', check: 'Kubernetes API', message, mend: null }] };
   }
   try {
     return await originFindings(origin, modes);
@@ -50,16 +52,35 @@ async function sourceFindings(flags: FlagValues, modes: readonly Mode[], log: ()
   }
 }
 
-async function run({ flags, json, output, kernel, root, log }: CommandContext): Promise<0 | 1> {
-  const { vipInterface, stateDirectory } = commonOptions(flags);
-  const interfaceName = flags['compute-iface'];
-  const modes: readonly Mode[] = modesOf(flags.mode ?? 'director,realserver');
-  const { vips, findings: finding } = await sourceFindings(flags, modes, log);
-  const sysctlDirectory = flags['sysctl-dir'] ?? '/proc/sys';
-  const subject: CheckInput = { kernel: kernel(), root, interfaceName, vipInterface, stateDirectory, sysctlDirectory, vips };
+/** What the machine is judged by, beside what it is. */
+function subjectOf(flags: FlagValues, state: ClusterState | undefined, { kernel, root }: CommandContext): CheckInput {
+  const { vipInterface, stateDirectory, nodeName, iptablesChain, ipvsSysctls } = commonOptions(flags);
+  const { natBackend, colocation } = modeOptions(flags, flags.mode ?? 'director');
+  return {
+    ...{
+      kernel: kernel(),
+      root,
+      interfaceName: flags['compute-iface'],
+      vipInterface,
+      stateDirectory,
+      nodeName,
+      state,
+      natBackend,
+      ipvsSysctls,
+    },
+    ...{ chainPrefix: iptablesChain, colocated: colocation !== 'disabled', sysctlDirectory: flags['sysctl-dir'] ?? '/proc/sys' },
+  };
+}
+
+async function run(context: CommandContext): Promise<0 | 1> {
+  const { flags, json, output, log } = context;
+  const modes = modesOf(flags.mode ?? 'director,realserver');
+  const { state, findings: finding } = await sourceFindings(flags, modes, log);
+  const subject = subjectOf(flags, state, context);
   const findings = [...finding, ...(await machineChecks(subject, modes))];
   if (modes.includes('director')) findings.push(...(await directorChecks(subject)));
-  if (modes.includes('realserver')) findings.push(...(await realserverChecks(subject)));
+  // What a director that serves its own pods needs of a realserver is among its own checks.
+  if (modes.includes('realserver') && !subject.colocated) findings.push(...(await realserverChecks(subject)));
   const ok = findings.every(({ level }) => level !== 'fail');
   if (json) printJson(output, { ok, findings });
   else printFindings(output, findings);
@@ -72,8 +93,12 @@ export const checkCommand: Command = {
   examples: [
     ['$0 check --mode=director --compute-iface=eth0', 'exit 0: nothing failed; 1: something did'],
     ['$0 check --mode=realserver --compute-iface=eth0 -o json', 'for a program'],
+    ['$0 check --mode=director --compute-iface=eth0 --source-file=cluster.yaml', 'and whether full packets reach every node'],
     ['$0 check --mode=director --compute-iface=eth0 --config-name=ravel', 'the same, and whether the Kubernetes API lets it work'],
   ],
-  flags: ['mode', 'compute-iface', 'vip-interface', 'state-dir', 'sysctl-dir', ...sourceFlags, 'log-level', 'log-format', 'debug'],
+  flags: [
+    ...(['mode', 'nodename', 'compute-iface', 'vip-interface', 'state-dir', 'sysctl-dir', ...sourceFlags] as const),
+    ...(['ipvs-sysctl', 'ipvs-colocation-mode', 'nat-backend', 'iptables-chain', 'log-level', 'log-format', 'debug'] as const),
+  ],
   run,
 };

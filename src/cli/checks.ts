@@ -1,38 +1,18 @@
 /** The single checks of `check`: each reads, none changes anything. */
-import { access, constants, readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { diffNat } from '../diff/nat.ts';
-import { NatState } from '../diff/nat-state.ts';
+import { ipvsRequirements } from '../desired/ipvs-sysctls.ts';
+import { addressProtocol } from '../drivers/ownership.ts';
 import { effective, realserverRequirements } from '../drivers/sysctls.ts';
 import { sysctlCommand } from '../drivers/proc-sysctls.ts';
-import type { Kernel } from '../drivers/kernel.ts';
-import type { Address } from '../model/cluster.ts';
+import { didYouMean } from '../model/problems.ts';
 import { serviceIdAt } from '../native/ipvs-columns.ts';
-import { KernelError, UnsupportedError } from '../native/errors.ts';
+import { UnsupportedError } from '../native/errors.ts';
 import type { Mode } from '../modes/options.ts';
 import type { Finding } from './check.ts';
-
-export interface CheckInput {
-  readonly kernel: Kernel;
-  /** `/`, or a test's copy of what is below it. */
-  readonly root: string;
-  readonly interfaceName: string | undefined;
-  readonly vipInterface: string;
-  readonly stateDirectory: string;
-  /** Where kernel settings are written. */
-  readonly sysctlDirectory: string;
-  /** VIPs of the configuration, where one was given. */
-  readonly vips: readonly Address[];
-}
-
-const finding =
-  (level: Finding['level']) =>
-  (check: string, message: string, mend: string | null = null): Finding => ({ level, check, message, mend });
-const ok = finding('ok');
-const warn = finding('warn');
-const fail = finding('fail');
-
-const words = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+import { fail, hasModule, isThere, isWritable, ok, settingFinding, warn, words, type CheckInput } from './findings.ts';
+import { natFindings } from './nat-checks.ts';
+import { forwardingFindings, pathFindings, tunnelFindings } from './path-checks.ts';
 
 /** Bits of linux/capability.h. */
 const capabilities: readonly (readonly [name: string, bit: number, why: string, modes: readonly Mode[]])[] = [
@@ -52,21 +32,10 @@ async function capabilityChecks(root: string, modes: readonly Mode[]): Promise<F
     );
 }
 
-async function writable(path: string): Promise<boolean> {
-  return access(path, constants.W_OK).then(
-    () => true,
-    () => false,
-  );
-}
-
 async function stateFolderCheck(folder: string): Promise<Finding> {
   for (let path = folder; ; path = dirname(path)) {
-    const there = await access(path).then(
-      () => true,
-      () => false,
-    );
-    if (!there && path !== dirname(path)) continue;
-    return (await writable(path))
+    if (!(await isThere(path)) && path !== dirname(path)) continue;
+    return (await isWritable(path))
       ? ok('state folder', `${folder} can be written`)
       : fail(
           'state folder',
@@ -81,16 +50,7 @@ async function vipDeviceCheck({ kernel, root, vipInterface }: CheckInput): Promi
   if (device?.kind === 'dummy') return ok('VIP device', `${vipInterface} is a dummy, and ours`);
   if (device !== undefined)
     return warn('VIP device', `${vipInterface} is a ${device.kind ?? 'physical'} device: it is used, and neither changed nor removed`);
-  const release = (await readFile(join(root, 'proc/sys/kernel/osrelease'), 'utf8')).trim();
-  const modules = join(root, 'lib/modules', release);
-  const read = (name: string): Promise<string> => readFile(join(modules, name), 'utf8').catch(() => '');
-  const loaded = await access(join(root, 'sys/module/dummy')).then(
-    () => true,
-    () => false,
-  );
-  if (loaded || /\/dummy\.ko/.test((await read('modules.dep')) + (await read('modules.builtin')))) {
-    return ok('VIP device', `${vipInterface} will be made as a dummy`);
-  }
+  if (await hasModule(root, 'dummy')) return ok('VIP device', `${vipInterface} will be made as a dummy`);
   return fail('VIP device', `${vipInterface} is not there, and this kernel seems to have no dummy devices`, `modprobe dummy`);
 }
 
@@ -104,12 +64,14 @@ async function interfaceCheck({ kernel, interfaceName }: CheckInput): Promise<Fi
   return ok('interface', `${interfaceName} is up, ${link.mac}, MTU ${link.mtu}`);
 }
 
-async function elsewhereCheck({ kernel, vips, vipInterface }: CheckInput): Promise<Finding[]> {
+async function elsewhereCheck({ kernel, state, vipInterface }: CheckInput): Promise<Finding[]> {
+  const vips = state?.addresses ?? [];
   if (vips.length === 0) return [];
   const links = new Map((await kernel.links.links()).map(({ index, name }) => [index, name]));
   const wanted = new Set(vips);
   const found = (await kernel.links.addresses()).filter(
-    ({ address, interfaceIndex }) => wanted.has(address) && links.get(interfaceIndex) !== vipInterface,
+    ({ address, interfaceIndex, protocol }) =>
+      wanted.has(address) && links.get(interfaceIndex) !== vipInterface && protocol !== addressProtocol,
   );
   return found.map(({ address, prefix, interfaceIndex }) => {
     const device = links.get(interfaceIndex) ?? String(interfaceIndex);
@@ -127,13 +89,13 @@ export async function machineChecks(input: CheckInput, modes: readonly Mode[]): 
   ];
 }
 
-async function ipvsChecks({ kernel, vips, vipInterface }: CheckInput): Promise<Finding[]> {
+async function ipvsChecks({ kernel, state, vipInterface }: CheckInput): Promise<Finding[]> {
   try {
     const { version, connectionTableSize } = await kernel.ipvs.info();
     const links = await kernel.links.links();
     const device = links.find(({ name }) => name === vipInterface);
     const placed = (await kernel.links.addresses()).filter(({ interfaceIndex }) => interfaceIndex === device?.index);
-    const ours = new Set([...vips, ...placed.map(({ address }) => address)]);
+    const ours = new Set([...(state?.addresses ?? []), ...placed.map(({ address }) => address)]);
     const snapshot = await kernel.ipvs.snapshot();
     const foreign = Array.from({ length: snapshot.services.count }, (_, row) => serviceIdAt(snapshot, row)).filter(
       (id) => !('address' in id) || !ours.has(id.address),
@@ -160,8 +122,20 @@ function zeroCommand(name: string, interfaceName: string, all: string | undefine
   return all === '0' || all === undefined ? of(interfaceName) : `${of('all')}; ${of(interfaceName)}`;
 }
 
+/** IPv6 VIPs are addresses of the announcing interface while they are announced. */
+async function neighbourFindings({ kernel, state, interfaceName }: CheckInput): Promise<Finding[]> {
+  if (interfaceName === undefined || !(state?.addresses.some((address) => address.includes(':')) ?? false)) return [];
+  const key = `net/ipv6/conf/${interfaceName}/disable_ipv6`;
+  const disabled = await kernel.sysctls.read(key);
+  if (disabled === '0') return [ok('IPv6', `enabled on ${interfaceName}: this host answers for its VIPs`)];
+  return disabled === undefined
+    ? [fail('IPv6', `this kernel has none on ${interfaceName}, and there are IPv6 VIPs`)]
+    : [fail('IPv6', `disabled on ${interfaceName}: IPv6 VIPs cannot be announced there`, sysctlCommand(key, '0'))];
+}
+
 export async function directorChecks(input: CheckInput): Promise<Finding[]> {
-  const findings = await ipvsChecks(input);
+  const findings = [...(await ipvsChecks(input)), ...(await ipvsSysctlFindings(input)), ...(await translationFindings(input))];
+  findings.push(...(await pathFindings(input)), ...(await neighbourFindings(input)));
   const { interfaceName, kernel } = input;
   if (interfaceName === undefined) return findings;
   const all = await kernel.sysctls.read('net/ipv4/conf/all/arp_ignore');
@@ -176,6 +150,7 @@ export async function directorChecks(input: CheckInput): Promise<Finding[]> {
           zeroCommand('arp_ignore', interfaceName, all),
         ),
   );
+  if (input.colocated) return findings;
   const filter = effective(
     await kernel.sysctls.read(`net/ipv4/conf/${interfaceName}/rp_filter`),
     await kernel.sysctls.read('net/ipv4/conf/all/rp_filter'),
@@ -192,63 +167,44 @@ export async function directorChecks(input: CheckInput): Promise<Finding[]> {
   return findings;
 }
 
-async function nftablesCheck({ kernel }: CheckInput): Promise<Finding> {
-  // The smallest realserver there is, judged by the kernel without effect: every expression we use is in it.
-  const service = {
-    ...{ key: 'tcp 192.0.2.1:80', address: '192.0.2.1', protocol: 6, port: 80, comment: 'check' },
-    pods: [{ address: '192.0.2.2', port: 8080 }],
-  };
-  const desired = {
-    services: new Map([[service.key, service]]),
-    addresses: ['192.0.2.1'],
-    masquerade: { enabled: true },
-    outside: ['lo'],
-    segments: new Map([['192.0.2.1', 1360]]),
-  };
-  try {
-    const exists = (await kernel.nftables.tables()).some(({ family, name }) => family === 'ip' && name === 'ravel');
-    // Into a table that exists the same objects cannot be created again; that it stands says enough.
-    if (!exists) for (const operations of diffNat(new NatState(), desired).transactions) await kernel.nftables.check(operations);
-    return ok('nftables', exists ? 'table ip ravel is there' : 'the kernel takes our rules');
-  } catch (error) {
-    // The check of the capability has said what to do, and no module would help.
-    if (KernelError.is(error, 'EPERM')) return fail('nftables', words(error));
-    const hint = error instanceof UnsupportedError ? error.hint : undefined;
-    return fail('nftables', words(error), hint ?? 'modprobe -a nf_tables nft_chain_nat nft_nat nft_masq nft_numgen nft_ct');
-  }
+/** Names asked for by flag that this kernel does not have. */
+async function ipvsSysctlFindings({ kernel, ipvsSysctls }: CheckInput): Promise<Finding[]> {
+  if (ipvsSysctls.size === 0) return [];
+  const known = await kernel.sysctls.names('net/ipv4/vs');
+  // Without the module there are none, and that has been said.
+  if (known.length === 0) return [];
+  return [...ipvsSysctls.keys()].map((name) =>
+    known.includes(name)
+      ? ok('--ipvs-sysctl', `${name} is there`)
+      : warn('--ipvs-sysctl', `this kernel has no net/ipv4/vs/${name}${didYouMean(name, known)}`),
+  );
 }
 
-async function realserverSysctl(
-  { kernel, root, sysctlDirectory }: CheckInput,
-  { key, all, accepts, value, why }: ReturnType<typeof realserverRequirements>[number],
-): Promise<Finding> {
-  const name = key.split('/').pop() ?? key;
-  const general = all === undefined ? undefined : await kernel.sysctls.read(all);
-  const now = effective(await kernel.sysctls.read(key), general);
-  if (accepts(now)) return ok(name, `${now} in effect, ${why}`);
-  if (all !== undefined && !accepts(effective(value, general))) {
-    return fail(name, `${general ?? '?'} for all interfaces overrides what is needed ${why}`, sysctlCommand(all, '0'));
+/** What a director needs beyond IPVS when it translates: to its own pods, or for clients of masqueraded services. */
+async function translationFindings(input: CheckInput): Promise<Finding[]> {
+  const masquerades = [...(input.state?.virtualServices.values() ?? [])].some(({ forward }) => forward === 'masquerade');
+  if (!input.colocated && !masquerades) return [];
+  const findings = await natFindings(input);
+  const tracking = ipvsRequirements({ asked: input.ipvsSysctls, defaults: false, conntrack: true }).find(({ key }) =>
+    key.endsWith('/conntrack'),
+  );
+  if (tracking !== undefined) findings.push(await settingFinding(input, tracking));
+  findings.push(...(await forwardingFindings(input)));
+  if (input.colocated && input.interfaceName !== undefined) {
+    for (const requirement of realserverRequirements([], [input.interfaceName])) findings.push(await settingFinding(input, requirement));
+    findings.push(...(await tunnelFindings(input)));
   }
-  const command = sysctlCommand(key, value);
-  return (await writable(join(root, sysctlDirectory, key)))
-    ? warn(name, `${now} in effect; the agent sets ${value} ${why}`, command)
-    : fail(name, `${now} in effect, and ${sysctlDirectory} cannot be written; ${value} is needed ${why}`, command);
+  return findings;
 }
 
 export async function realserverChecks(input: CheckInput): Promise<Finding[]> {
   const { kernel, interfaceName } = input;
-  const findings = [await nftablesCheck(input)];
-  const forward = await kernel.sysctls.read('net/ipv4/ip_forward');
-  findings.push(
-    forward === '1'
-      ? ok('ip_forward', '1: packets reach the pods')
-      : fail('ip_forward', `${forward ?? '?'}: packets do not reach the pods`, sysctlCommand('net/ipv4/ip_forward', '1')),
-  );
+  const findings = [...(await natFindings(input)), ...(await forwardingFindings(input)), ...(await tunnelFindings(input))];
   if (interfaceName === undefined) return findings;
   if (interfaceName === input.vipInterface)
     findings.push(fail('VIP device', 'is the interface that faces the segment: it would answer ARP for VIPs'));
   if ((await kernel.sysctls.read(`net/ipv4/conf/${interfaceName}/arp_ignore`)) === undefined) return findings;
   for (const requirement of realserverRequirements([interfaceName], [interfaceName]))
-    findings.push(await realserverSysctl(input, requirement));
+    findings.push(await settingFinding(input, requirement));
   return findings;
 }

@@ -1,6 +1,6 @@
 /** The checks of `check` that ask the source of the cluster. None leaves anything behind in the Kubernetes API. */
 import { verbAndResource, type ApiRequest, type KubernetesApi } from '../kubernetes/api.ts';
-import type { Address } from '../model/cluster.ts';
+import type { ClusterState } from '../model/cluster.ts';
 import { systemClock } from '../reconcile/clock.ts';
 import { firstPublication, InputRefusedError, SourceTimeoutError, type Origin } from '../modes/origin.ts';
 import type { Places } from '../modes/kubernetes.ts';
@@ -10,11 +10,11 @@ import type { Finding } from './check.ts';
 import { refusalLines } from './refusal.ts';
 
 export interface SourceFindings {
-  readonly vips: readonly Address[];
+  /** Undefined where there is none, or it was refused. */
+  readonly state: ClusterState | undefined;
   readonly findings: readonly Finding[];
 }
 
-const none: readonly Address[] = [];
 /** Everything is allowed at this point, so a healthy server answers at once. */
 const stateMilliseconds = 10_000;
 /** A name that no Lease or Event has: what is asked about it is allowed or not, and changes nothing either way. */
@@ -91,13 +91,13 @@ async function configurationFinding(origin: Origin): Promise<SourceFindings> {
     mend: level === 'fail' && file !== undefined ? `ravel-agent validate ${file}` : null,
   });
   try {
-    const { addresses } = (await firstPublication(origin, systemClock, stateMilliseconds)).state;
-    return { vips: addresses, findings: [finding('ok', `${origin.place} is valid, ${addresses.length} VIPs`)] };
+    const { state } = await firstPublication(origin, systemClock, stateMilliseconds);
+    return { state, findings: [finding('ok', `${origin.place} is valid, ${state.addresses.length} VIPs`)] };
   } catch (error) {
-    if (error instanceof SourceTimeoutError) return { vips: none, findings: [finding('fail', error.message)] };
+    if (error instanceof SourceTimeoutError) return { state: undefined, findings: [finding('fail', error.message)] };
     if (!(error instanceof InputRefusedError)) throw error;
     const [first = '', ...others] = refusalLines(origin.place, error.problems);
-    return { vips: none, findings: [finding('fail', others.length === 0 ? first : `${first} (and ${others.length} more)`)] };
+    return { state: undefined, findings: [finding('fail', others.length === 0 ? first : `${first} (and ${others.length} more)`)] };
   }
 }
 
@@ -112,11 +112,11 @@ export async function originFindings(origin: Origin, modes: readonly Mode[]): Pr
   } catch (error) {
     const message = `${api.server}: ${error instanceof Error ? error.message : String(error)}`;
     const mend = error instanceof CredentialsRefusedError ? null : `curl -k ${api.server}/version`;
-    return { vips: none, findings: [{ level: 'fail', check: 'Kubernetes API', message, mend }] };
+    return { state: undefined, findings: [{ level: 'fail', check: 'Kubernetes API', message, mend }] };
   }
   findings.unshift({ level: 'ok', check: 'Kubernetes API', message: `${api.server} answers`, mend: null });
   // Without its rights the source would only wait for them.
-  if (findings.some(({ level }) => level === 'fail')) return { vips: none, findings };
-  const { vips, findings: configuration } = await configurationFinding(origin);
-  return { vips, findings: [...findings, ...configuration] };
+  if (findings.some(({ level }) => level === 'fail')) return { state: undefined, findings };
+  const { state, findings: configuration } = await configurationFinding(origin);
+  return { state, findings: [...findings, ...configuration] };
 }

@@ -271,7 +271,7 @@ test('check: without the capability no module is blamed', async () => {
   const { out } = await ravelAgent(['check', '--mode=realserver', '--compute-iface=eth0', '-o', 'json'], { kernel, root });
   const failed = checkSchema.parse(JSON.parse(out)).findings.filter(({ level }) => level === 'fail');
   assert.match(failed.find(({ check }) => check === 'capability')?.mend ?? '', /^sudo ravel-agent/);
-  assert.equal(failed.find(({ check }) => check === 'nftables')?.mend, null);
+  assert.equal(failed.find(({ check }) => check === 'NAT backend')?.mend, null);
 });
 
 test('version, in both forms', async () => {
