@@ -14,16 +14,21 @@ export function natServices(
   seconds: number,
 ): ProgrammedService[] {
   return [...held].map(({ key, address: vip, pods }) => {
-    const connections = now.get(key) ?? 0;
+    const connections = now.get(key);
     const earlier = before?.get(key);
     // A counter that went back was made anew in between.
-    const rate = earlier === undefined || seconds <= 0 ? null : Math.round((Math.max(0, connections - earlier) / seconds) * 10) / 10;
+    const since = Math.max(0, (connections ?? 0) - (earlier ?? 0));
+    const rate = earlier === undefined || seconds <= 0 ? null : Math.round((since / seconds) * 10) / 10;
     return {
       ...{ key, address: vip, scheduler: null, local: null },
-      traffic: {
-        ...{ connections, inPackets: null, inBytes: null },
-        ...{ connectionsPerSecond: rate, inPacketsPerSecond: null, inBytesPerSecond: null },
-      },
+      // Nothing counts with --nat-counters=false.
+      traffic:
+        connections === undefined
+          ? null
+          : {
+              ...{ connections, inPackets: null, inBytes: null },
+              ...{ connectionsPerSecond: rate, inPacketsPerSecond: null, inBytesPerSecond: null },
+            },
       destinations: pods.map(({ address, port }) => ({
         ...{ address, port, forward: null, weight: null, activeConnections: null, inactiveConnections: null, traffic: null },
       })),

@@ -9,8 +9,8 @@
 import type { DesiredNat, DesiredNatService, NatServiceId } from '../desired/types.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
 import type { NftOperation, SetSpec } from '../native/nftables-types.ts';
-import { sameRules } from './nat-equal.ts';
-import { baseChains, isPodsChain, natLayout, natSets, podsChain, segmentsChain, segmentsSet } from './nat-layout.ts';
+import { allChains, usedChains, usesOf, type Uses } from './nat-chains.ts';
+import { baseChains, natLayout, natSets, segmentsChain, segmentsSet } from './nat-layout.ts';
 import type { NatArea, NatChain, NatLayout } from './nat-layout.ts';
 import {
   addressChanges,
@@ -22,9 +22,9 @@ import {
   type MemberChanges,
   type SegmentSizes,
 } from './nat-members.ts';
-import { chainOf, serviceChanges, slotCount } from './nat-service.ts';
-import { count, familyOfKey, NatState } from './nat-state.ts';
-import { chainChange, change, pack, TRANSACTION_LIMIT, type NatChange } from './nat-transaction.ts';
+import { serviceChanges } from './nat-service.ts';
+import { familyOfKey, NatState } from './nat-state.ts';
+import { change, pack, TRANSACTION_LIMIT, type NatChange } from './nat-transaction.ts';
 
 export interface NatPlan {
   /** To be committed one after another; each is atomic. */
@@ -47,13 +47,6 @@ export interface NatDiffOptions {
 
 const noServices: ReadonlyMap<VirtualServiceKey, DesiredNatService> = new Map();
 const nothing: NatPlan = { transactions: [], services: [], repairs: [] };
-
-/** What is used by how many, after the plan: all of it, or the difference that some keys make. */
-interface Uses {
-  readonly pods: Map<Address, number>;
-  /** `make` is absent when nothing of the plan goes there: then the chain is as it was, or nobody needs it any more. */
-  readonly chains: Map<string, { readonly by: number; readonly make?: () => NatChain }>;
-}
 
 interface ServiceSteps {
   readonly upserts: NatChange[];
@@ -109,7 +102,7 @@ class Planner {
       hairpinChanges(this.#state, uses.pods, false),
       masqueradedChanges(this.#state, this.#desired.masqueraded ?? new Map(), keys),
     ];
-    return this.#assembled([], this.#usedChains(uses), members, steps, [], keys);
+    return this.#assembled([], usedChains(this.#state, this.#layout, uses, this.#repairs), members, steps, [], keys);
   }
 
   #planAll(): NatPlan {
@@ -127,7 +120,18 @@ class Planner {
       masqueradedChanges(this.#state, masqueraded, keys),
       segmentChanges(this.#state, sizes),
     ];
-    return this.#assembled(this.#skeleton(sizes), this.#allChains(uses, sizes), members, steps, this.#surplusSets(sizes), keys);
+    const chains = allChains(this.#state, this.#layout, uses, this.#frameChains(sizes), this.#repairs);
+    return this.#assembled(this.#skeleton(sizes), chains, members, steps, this.#surplusSets(sizes), keys);
+  }
+
+  #uses(keys: readonly VirtualServiceKey[], whole: boolean): Uses {
+    return usesOf(this.#state, this.#layout, (area) => this.#wanted(area), keys, whole);
+  }
+
+  /** The chains that there are whatever the virtual services. */
+  #frameChains(sizes: SegmentSizes): NatChain[] {
+    const segments = sizes.size === 0 ? [] : [segmentsChain(this.#layout, [...sizes.keys()])];
+    return [...baseChains(this.#layout, this.#desired), ...segments];
   }
 
   #areas(): readonly NatArea[] {
@@ -182,78 +186,6 @@ class Planner {
       (service === undefined ? steps.removals : steps.upserts).push(...changes);
     }
     return steps;
-  }
-
-  #uses(keys: readonly VirtualServiceKey[], whole: boolean): Uses {
-    const uses: Uses = { pods: new Map(), chains: new Map() };
-    const chainUse = (name: string, by: number, make?: () => NatChain): void => {
-      const use = uses.chains.get(name);
-      const made = make ?? use?.make;
-      uses.chains.set(name, { by: (use?.by ?? 0) + by, ...(made === undefined ? {} : { make: made }) });
-    };
-    for (const area of this.#areas()) {
-      const podUse = (pods: Iterable<{ address: Address }>, by: number): void => {
-        if (area.kind === 'local') for (const { address } of pods) count(uses.pods, address, by);
-      };
-      for (const key of keys) {
-        const entry = whole ? undefined : this.#state.entriesOf(area).get(key);
-        if (entry !== undefined) {
-          podUse(entry.slots.values(), -1);
-          if (entry.verdict !== undefined && 'chain' in entry.verdict) chainUse(entry.verdict.chain, -1);
-        }
-        const service = this.#wanted(area).get(key);
-        if (service === undefined) continue;
-        podUse(service.pods, 1);
-        chainUse(chainOf(area, service), 1, () => podsChain(this.#layout, area, service.protocol, slotCount(service)));
-      }
-    }
-    return uses;
-  }
-
-  #usedChains(uses: Uses): MemberChanges {
-    const wanted: NatChain[] = [];
-    const unwanted: string[] = [];
-    for (const [name, { by, make }] of [...uses.chains].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      if ((this.#state.chainUses.get(name) ?? 0) + by === 0) unwanted.push(name);
-      else if (make !== undefined) wanted.push(make());
-    }
-    return this.#chainChanges(wanted, unwanted);
-  }
-
-  #allChains(uses: Uses, sizes: SegmentSizes): MemberChanges {
-    const pods = [...uses.chains].sort(([a], [b]) => (a < b ? -1 : 1)).flatMap(([, { make }]) => make?.() ?? []);
-    const segments = sizes.size === 0 ? [] : [segmentsChain(this.#layout, [...sizes.keys()])];
-    const wanted = [...baseChains(this.#layout, this.#desired), ...segments, ...pods];
-    const names = new Set(wanted.map(({ chain }) => chain.name));
-    return this.#chainChanges(wanted, [...this.#state.chains.keys()].filter((name) => !names.has(name)).sort());
-  }
-
-  #chainChanges(wanted: readonly NatChain[], unwanted: readonly string[]): MemberChanges {
-    const { chains } = this.#state;
-    const first: NatChange[] = [];
-    for (const item of wanted) {
-      const { name } = item.chain;
-      const observed = chains.get(name);
-      if (observed !== undefined && sameRules(item.rules, observed.rules)) continue;
-      if (observed !== undefined && isPodsChain(name)) this.#repairs.push(`chain ${name} has other rules`);
-      first.push(chainChange(this.#layout.table, item, observed !== undefined));
-    }
-    const present = unwanted.filter((name) => chains.has(name));
-    for (const name of present) {
-      if (!isPodsChain(name) && name !== 'segments') this.#repairs.push(`chain ${name} does not belong to the table`);
-    }
-    return { first, last: this.#removals(present) };
-  }
-
-  /** Chains that nothing of ours refers to; they may refer to each other, so all are emptied before the first one goes. */
-  #removals(names: readonly string[]): NatChange[] {
-    const { table } = this.#layout;
-    const operations = (op: 'flushChain' | 'deleteChain'): NatChange[] =>
-      names.map((name) => {
-        const hook = this.#state.chains.get(name)?.hook;
-        return { ...change(), last: [{ op, table, chain: hook === undefined ? { name } : { name, hook } }] };
-      });
-    return [...operations('flushChain'), ...operations('deleteChain')];
   }
 
   #skeleton(sizes: SegmentSizes): NatChange[] {

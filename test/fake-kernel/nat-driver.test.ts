@@ -1,6 +1,7 @@
 /** The nftables backend on the fake kernel: who is translated to what, in both families, and what it costs. */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
+import { natServices } from '../../src/cli/nat-status.ts';
 import type { DesiredNat, DesiredNatService } from '../../src/desired/types.ts';
 import { natKey } from '../../src/diff/nat-state.ts';
 import { NAT_TABLE, NAT_TABLE_6 } from '../../src/diff/nat-layout.ts';
@@ -281,6 +282,12 @@ suite('counters', () => {
     const { kernel, nat } = await programmed({ ...counted, counters: false });
     assert.equal(kernel.nftables.table(NAT_TABLE)?.sets.get('services')?.spec.counter, false);
     assert.deepEqual([...(await nat.connections())], []);
+    assert.equal(natServices(nat.held(), await nat.connections(), undefined, 0)[0]?.traffic, null);
+  });
+
+  test('on: none is a number, too', async () => {
+    const { nat } = await programmed(counted);
+    assert.equal(natServices(nat.held(), await nat.connections(), undefined, 0)[0]?.traffic?.connections, 0);
   });
 
   test('switched, the table is replaced in one transaction; left alone, nothing is written', async () => {
