@@ -87,13 +87,24 @@ export interface Targets {
 
 export const targetsFor = (count: number): Targets => ({ vips: Math.min(count, 100), ports: Math.ceil(count / 100) });
 
-/** Arguments of connections.c for the targets. VIPs are of the range for benchmarks (RFC 2544, C.2.2). */
+/** VIPs are of the range for benchmarks (RFC 2544, C.2.2). */
+function targetAt({ ports }: Targets, index: number): { readonly address: string; readonly port: number } {
+  return { address: `198.18.0.${String(1 + Math.floor(index / ports))}`, port: VIP_PORT + (index % ports) };
+}
+
+/** Arguments of connections.c for all of the targets. */
 export const targetWords = ({ vips, ports }: Targets): string[] => ['198.18.0.1', String(vips), String(VIP_PORT), String(ports)];
 
+/** For the one in the middle alone. */
+export function middleWords(targets: Targets): string[] {
+  const { address, port } = targetAt(targets, Math.floor((targets.vips * targets.ports) / 2));
+  return [address, '1', String(port), '1'];
+}
+
 /** The virtual services of the targets, each with two pods of its own. */
-export function natServices({ vips, ports }: Targets): DesiredNatService[] {
-  return Array.from({ length: vips * ports }, (_, index): DesiredNatService => {
-    const [address, port] = [`198.18.0.${String(1 + Math.floor(index / ports))}`, VIP_PORT + (index % ports)];
+export function natServices(targets: Targets): DesiredNatService[] {
+  return Array.from({ length: targets.vips * targets.ports }, (_, index): DesiredNatService => {
+    const { address, port } = targetAt(targets, index);
     return {
       ...{ key: `tcp ${address}:${String(port)}`, address, port, protocol: 6, comment: `bench/service-${String(index)}:http` },
       pods: [0, 1].map((pod) => ({ address: `10.50.${String(index >> 7)}.${String(((index & 127) << 1) + pod)}`, port: POD_PORT })),
@@ -117,7 +128,8 @@ export class Way {
     this.#server = server;
   }
 
-  static async create(name: string, program: string, targets: Targets): Promise<Way> {
+  /** `targets`: arguments of connections.c. */
+  static async create(name: string, program: string, targets: readonly string[]): Promise<Way> {
     const [client, node, pods] = [await Netns.create(), await Netns.create(), await Netns.create()];
     ip(node, `link add client type veth peer name eth0 netns ${client.path}`, `link add pods type veth peer name eth0 netns ${pods.path}`);
     ip(node, 'address add 10.9.0.1/24 dev client', 'address add 10.8.0.1/24 dev pods', 'link set client up', 'link set pods up');
@@ -133,7 +145,7 @@ export class Way {
     ip(node, 'route add 10.9.1.0/29 via 10.9.0.2', 'route add 10.50.0.0/16 via 10.8.0.2');
     sysctl(node, { 'net/ipv4/ip_forward': 1 });
     const server = await LoadProgram.start(pods, `serve-${name}`, [program, 'serve', String(POD_PORT)]);
-    const words = [program, 'connect', SOURCE, String(SOURCES), ...targetWords(targets), String(IN_FLIGHT)];
+    const words = [program, 'connect', SOURCE, String(SOURCES), ...targets, String(IN_FLIGHT)];
     const load = await LoadProgram.start(client, `connect-${name}`, words);
     return new Way(node, client, pods, load, server);
   }
