@@ -11,7 +11,7 @@ import { freshKernel, holdings, Rig } from './rig.ts';
 import { traceDirector, traceNode } from './trace.ts';
 
 type Backend = 'nftables' | 'iptables';
-const backends: readonly Backend[] = ['iptables'];
+const backends: readonly Backend[] = ['nftables', 'iptables'];
 const vip = '192.0.2.10';
 const packet = { source: '198.51.100.7', destination: vip, protocol: 6, port: 80 };
 

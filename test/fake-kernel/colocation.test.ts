@@ -17,7 +17,7 @@ const packet: Packet = { source: '198.51.100.7', destination: vip, protocol: 6, 
 const tracking = 'net/ipv4/vs/conntrack';
 
 type Backend = 'nftables' | 'iptables';
-const backends: readonly Backend[] = ['iptables'];
+const backends: readonly Backend[] = ['nftables', 'iptables'];
 
 /** A machine whose IPVS can show its connections, and does not yet. */
 function machine(): FakeKernel {

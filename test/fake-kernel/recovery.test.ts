@@ -1,11 +1,10 @@
 /** Death at any point, other hands on our objects, and objects that are not ours. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Kernel } from '../../src/drivers/kernel.ts';
 import type { ClusterState } from '../../src/model/cluster.ts';
 import { NAT_TABLE } from '../../src/diff/nat-layout.ts';
 import { changed, cluster, whole } from './cluster.ts';
-import type { FakeKernel } from './kernel.ts';
+import { mortal } from './mortal.ts';
 import { freshKernel, holdings, Rig, variants, type Variant } from './rig.ts';
 
 const vips = [
@@ -14,64 +13,6 @@ const vips = [
 ] as const;
 const small = cluster({ pods: { web: ['n1', 'n2'], api: ['n1', 'n2'] }, vips });
 const other = cluster({ pods: { web: ['n1', 'n1'], db: ['n1', 'n2'] }, vips: [vips[0], ['10.50.0.9', 5432, 'db']] });
-
-class Killed extends Error {}
-
-/** Ports that do `allowed` operations and then nothing ever again, as the kernel of a process that was killed. */
-function mortal(kernel: FakeKernel, allowed: number): Partial<Kernel> {
-  let left = allowed;
-  const spend = (count: number): number => {
-    const spent = Math.min(left, count);
-    left -= spent;
-    return spent;
-  };
-  const { ipvs, links, nftables, sysctls, iptables } = kernel;
-  return {
-    ipvs: {
-      info: () => ipvs.info(),
-      snapshot: () => ipvs.snapshot(),
-      async apply(operations) {
-        const count = spend(operations.length);
-        const result = await ipvs.apply(operations.slice(0, count));
-        if (count < operations.length) throw new Killed();
-        return result;
-      },
-    },
-    links: {
-      links: () => links.links(),
-      addresses: () => links.addresses(),
-      routeTo: (address) => links.routeTo(address),
-      watch: (groups, options) => links.watch(groups, options),
-      async apply(operations) {
-        const count = spend(operations.length);
-        const result = await links.apply(operations.slice(0, count));
-        if (count < operations.length) throw new Killed();
-        return result;
-      },
-    },
-    nftables: {
-      generation: () => nftables.generation(),
-      tables: () => nftables.tables(),
-      list: (table) => nftables.list(table),
-      elements: (table, set) => nftables.elements(table, set),
-      check: (operations) => nftables.check(operations),
-      watch: (options) => nftables.watch(options),
-      commit: (operations, options) => (spend(1) === 1 ? nftables.commit(operations, options) : Promise.reject(new Killed())),
-    },
-    iptables: {
-      present: (family) => iptables.present(family),
-      table: (family, prefix) => ({
-        list: () => iptables.table(family, prefix).list(),
-        commit: (program) => (spend(1) === 1 ? iptables.table(family, prefix).commit(program) : Promise.reject(new Killed())),
-      }),
-    },
-    sysctls: {
-      read: (key) => sysctls.read(key),
-      names: (folder) => sysctls.names(folder),
-      write: (key, value) => (spend(1) === 1 ? sysctls.write(key, value) : Promise.reject(new Killed())),
-    },
-  };
-}
 
 async function resultOf({ mode, options }: Variant, ...states: ClusterState[]): Promise<unknown> {
   const rig = new Rig(mode, undefined, options);
