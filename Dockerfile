@@ -6,8 +6,14 @@ ARG NODE_VERSION=24.21.0
 #   --build-arg RUNTIME=gcr.io/distroless/cc-debian12
 ARG RUNTIME=debian:bookworm-slim
 
+# The backend for legacy iptables needs libip4tc and libip6tc (GPL-2.0, docs/iptables.md). Without them, and without that one backend:
+#   --build-arg IPTABLES=no
+ARG IPTABLES=yes
+
 FROM node:${NODE_VERSION}-bookworm AS build
+ARG IPTABLES
 WORKDIR /src
+RUN [ "$IPTABLES" = no ] || { apt-get update && apt-get install -y --no-install-recommends libip4tc-dev libip6tc-dev && rm -rf /var/lib/apt/lists/*; }
 # What the packages follow from, first: this layer lasts until they change.
 COPY package.json package-lock.json Makefile ./
 COPY scripts/node scripts/deps scripts/cache-dir scripts/

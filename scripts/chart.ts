@@ -19,7 +19,7 @@ const schemaFile = join(chartFolder, 'values.schema.json');
 /** Values that the chart gives a place of their own, or that make no sense in a pod. */
 const ownedByChart: ReadonlySet<FlagName> = new Set<FlagName>([
   ...(['mode', 'nodename', 'compute-iface', 'config-name', 'config-namespace', 'config-key', 'agent-namespace'] as const),
-  ...(['source-file', 'kubeconfig', 'state-dir', 'sysctl-dir'] as const),
+  ...(['source-file', 'kubeconfig', 'state-dir', 'sysctl-dir', 'nat-backend'] as const),
 ]);
 
 type JsonSchema = Record<string, unknown>;
@@ -89,9 +89,14 @@ export function valuesSchema(): JsonSchema {
       interface: { type: 'string', pattern: '^[^\\s/:]{0,15}$' },
       configMap: strict({ namespace: text(), name: { type: 'string', minLength: 1 }, key: { type: 'string', minLength: 1 } }),
       config: { anyOf: [{ type: 'null' }, reference('configuration')] },
+      natBackend: { enum: ['auto', 'nftables', 'iptables'] },
       flags: reference('flags'),
       // A director without a chosen node would be put anywhere, and leave its VIPs behind when it moves.
-      director: agentSchema({ kind: { enum: ['Deployment', 'DaemonSet'] }, nodeSelector: { ...mapOfTexts, minProperties: 1 } }),
+      director: agentSchema({
+        kind: { enum: ['Deployment', 'DaemonSet'] },
+        combined: { type: 'boolean' },
+        nodeSelector: { ...mapOfTexts, minProperties: 1 },
+      }),
       realserver: agentSchema(),
       serviceAccount: strict({ annotations: mapOfTexts }),
       stateDirectory: { type: 'string', pattern: '^/' },

@@ -7,6 +7,7 @@ import { execFile } from 'node:child_process';
 import {
   chmodSync,
   copyFileSync,
+  existsSync,
   globSync,
   lstatSync,
   mkdirSync,
@@ -45,12 +46,31 @@ after(() => rmSync(root, { recursive: true, force: true }));
 
 test('the image holds the agent, its addon and Node.js, and no tool beside them', () => {
   const found = files().filter((path) => !/^app\/dist\/ravel-agent-[A-Z0-9]+\.js$/.test(path));
+  const legacy = ['app/dist/iptables.node', 'libip4tc.so.2', 'libip6tc.so.2'];
+  const isLegacy = (path: string): boolean => legacy.some((name) => path === name || path.endsWith(`/${name}`));
+  // Built where the headers of libiptc are; then it brings the two libraries, and nothing else does.
+  const built = existsSync('build/Release/iptables.node');
+  assert.deepEqual(found.filter(isLegacy).length, built ? 3 : 0, found.join());
   const licenses = ['usr/share/doc/ravel-agent/LICENSE', 'usr/share/doc/ravel-agent/LICENSE.node'];
   assert.deepEqual(
-    found.filter((path) => !licenses.includes(path)),
+    found.filter((path) => !licenses.includes(path) && !isLegacy(path)),
     ['app/dist/ravel-agent.js', 'app/dist/ravel.node', 'app/package.json', 'usr/local/bin/node', 'usr/local/bin/ravel-agent'],
   );
   assert.ok(found.includes('usr/share/doc/ravel-agent/LICENSE'));
+});
+
+test('the backend for legacy iptables can be left out', async () => {
+  const without = mkdtempSync(join(tmpdir(), 'ravel-image-without-'));
+  try {
+    await run('scripts/image-root', [without], { env: { ...process.env, IPTABLES: 'no' } });
+    assert.deepEqual(
+      globSync('**/*ip*t*', { cwd: without }).filter((path) => /iptables\.node|libip.*tc/.test(path)),
+      [],
+    );
+    assert.ok(existsSync(join(without, 'app/dist/ravel.node')));
+  } finally {
+    rmSync(without, { recursive: true, force: true });
+  }
 });
 
 test('the Dockerfile takes the Node.js that the tests run on, and packs what this test looks at', () => {

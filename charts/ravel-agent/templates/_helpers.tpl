@@ -65,6 +65,7 @@ app.kubernetes.io/component: {{ . }}
 {{- $root := .root -}}
 {{- $values := index .root.Values .component -}}
 {{- $director := eq .component "director" -}}
+{{- $legacy := ne $root.Values.natBackend "nftables" -}}
 metadata:
   labels:
     {{- include "ravel-agent.labels" . | nindent 4 }}
@@ -100,13 +101,14 @@ spec:
       image: {{ printf "%s:%s" $root.Values.image.repository (default $root.Chart.AppVersion $root.Values.image.tag) | quote }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       args:
-        - --mode={{ .component }}
+        - --mode={{ if and $director $values.combined }}director,realserver{{ else }}{{ .component }}{{ end }}
         - --nodename=$(NODE_NAME)
         - --compute-iface={{ required (printf "interface, or %s.interface: the interface that faces the segment, such as eth0" .component) (default $root.Values.interface $values.interface) }}
         - --config-namespace={{ include "ravel-agent.configNamespace" $root }}
         - --config-name={{ $root.Values.configMap.name }}
         - --config-key={{ $root.Values.configMap.key }}
         - --agent-namespace={{ $root.Release.Namespace }}
+        - --nat-backend={{ $root.Values.natBackend }}
         {{- with include "ravel-agent.flags" . | trim }}
         {{- . | nindent 8 }}
         {{- end }}
@@ -127,10 +129,14 @@ spec:
         capabilities:
           drop: [ALL]
           {{- if $director }}
-          # NET_ADMIN: IPVS, addresses, kernel settings. NET_RAW: gratuitous ARP, and listening for who else claims a VIP.
+          # NET_ADMIN: IPVS, addresses, rules, kernel settings. NET_RAW: gratuitous ARP and neighbour advertisements, and listening for who
+          # else claims a VIP.
+          add: [NET_ADMIN, NET_RAW]
+          {{- else if $legacy }}
+          # NET_ADMIN: rules, addresses, tunnels, kernel settings. NET_RAW: the tables of legacy iptables are read through a raw socket.
           add: [NET_ADMIN, NET_RAW]
           {{- else }}
-          # NET_ADMIN: nftables, addresses, kernel settings.
+          # NET_ADMIN: nftables, addresses, tunnels, kernel settings.
           add: [NET_ADMIN]
           {{- end }}
       resources:
@@ -140,6 +146,10 @@ spec:
         {{- if $root.Values.sysctls.mount }}
         - { name: sysctls, mountPath: {{ if $director }}/host/proc/sys/net/ipv4{{ else }}/host/proc/sys/net/ipv4/conf{{ end }} }
         {{- end }}
+        {{- if $legacy }}
+        # Everybody on the node who changes legacy tables agrees by this file.
+        - { name: xtables-lock, mountPath: /run/xtables.lock }
+        {{- end }}
   volumes:
     - name: state
       hostPath: { path: {{ $root.Values.stateDirectory | quote }}, type: DirectoryOrCreate }
@@ -147,6 +157,10 @@ spec:
     # Seen through any mount, these are the settings of the network namespace of whoever looks: the node's.
     - name: sysctls
       hostPath: { path: {{ if $director }}/proc/sys/net/ipv4{{ else }}/proc/sys/net/ipv4/conf{{ end }}, type: Directory }
+    {{- end }}
+    {{- if $legacy }}
+    - name: xtables-lock
+      hostPath: { path: /run/xtables.lock, type: FileOrCreate }
     {{- end }}
   {{- with $values.nodeSelector }}
   nodeSelector:

@@ -62,6 +62,8 @@ test('the agent understands every argument of every set of values', async () => 
     for (const component of componentsOf(manifestsOf(set))) {
       const options = await optionsOf(set, component);
       assert.equal(options.mode, component);
+      assert.equal(options.combined, set === 'combined' && component === 'director' ? true : undefined);
+      assert.equal(options.natBackend, set === 'combined' ? 'auto' : 'nftables');
       assert.equal(options.nodeName, 'node-7');
       assert.equal(options.agentNamespace, 'ravel', 'Leases are kept where the Role allows it');
     }

@@ -18,7 +18,7 @@ const eachPod = (check: (pod: ReturnType<typeof podOf>, component: Component, se
 };
 
 test('there are sets of values, and both modes in them', () => {
-  assert.deepEqual(sets, ['directors', 'full', 'minimal', 'realservers']);
+  assert.deepEqual(sets, ['combined', 'directors', 'full', 'minimal', 'realservers']);
   assert.deepEqual(componentsOf(manifestsOf('minimal')), ['director', 'realserver']);
   assert.deepEqual(componentsOf(manifestsOf('directors')), ['director']);
   assert.deepEqual(componentsOf(manifestsOf('realservers')), ['realserver']);
@@ -51,6 +51,9 @@ test('Helm refuses values that would not work, and says where', { skip: withoutH
     [['--set-json', 'config={"config":{"192.0.2.1":{"99x":{"service":"web"}}}}'], /99x/],
     [['--set-json', 'config={"config":{"192.0.2.1":{"80":{"servce":"web"}}}}'], /servce/],
     [['--set', 'imgae.tag=1'], /imgae/],
+    [['--set', 'natBackend=nft'], /natBackend/],
+    [['--set', 'director.combined=1'], /combined/],
+    [['--set', 'flags.nat-backend=nftables'], /nat-backend/],
   ] as const) {
     const { status, stderr } = render(...words);
     assert.notEqual(status, 0, words.join(' '));
@@ -122,10 +125,11 @@ test('the ConfigMap holds the configuration as JSON, numbers as they were writte
 });
 
 test('a pod may do what netlink asks for, and nothing else', () => {
-  eachPod(({ spec, container }, component) => {
+  eachPod(({ spec, container }, component, set) => {
     assert.deepEqual(container.securityContext, {
       ...{ privileged: false, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
-      capabilities: { drop: ['ALL'], add: component === 'director' ? ['NET_ADMIN', 'NET_RAW'] : ['NET_ADMIN'] },
+      // Legacy tables are read through a raw socket.
+      capabilities: { drop: ['ALL'], add: component === 'director' || set === 'combined' ? ['NET_ADMIN', 'NET_RAW'] : ['NET_ADMIN'] },
     });
     assert.deepEqual(spec.securityContext?.seccompProfile, { type: 'RuntimeDefault' });
     assert.deepEqual([spec.hostNetwork, spec.hostPID, spec.hostIPC, spec.enableServiceLinks], [true, undefined, undefined, false]);
@@ -133,19 +137,23 @@ test('a pod may do what netlink asks for, and nothing else', () => {
   });
 });
 
-test('what is mounted of the node: the state folder, and the settings that the mode changes', () => {
+test('what is mounted of the node: the state folder, the settings that the mode changes, and the lock of legacy tables where they may be used', () => {
   eachPod(({ spec, container }, component, set) => {
     const state = set === 'full' ? '/var/lib/ravel' : '/run/ravel-agent';
     const settings = component === 'director' ? '/proc/sys/net/ipv4' : '/proc/sys/net/ipv4/conf';
-    const expected = set === 'full' ? [state] : [state, settings];
+    const lock = '/run/xtables.lock';
+    const expected = set === 'full' ? [state] : set === 'combined' ? [state, settings, lock] : [state, settings];
     assert.deepEqual(
       spec.volumes?.map(({ hostPath }) => hostPath?.path),
       expected,
     );
     assert.deepEqual(
       container.volumeMounts?.map(({ mountPath }) => mountPath),
-      expected.map((path) => (path === state ? path : `/host${path}`)),
+      expected.map((path) => (path === settings ? `/host${path}` : path)),
     );
+    const mounted = spec.volumes.find(({ hostPath }) => hostPath?.path === lock);
+    // A mount without that type would make a folder of it, which no program could lock.
+    assert.equal(mounted?.hostPath?.type, set === 'combined' ? 'FileOrCreate' : undefined);
   });
 });
 
