@@ -19,7 +19,8 @@
  *
  * One lookup finds the virtual service whatever their number; there is one chain per protocol and number of
  * shares, not per service, so that an endpoint change is a handful of elements. A share without an endpoint is a
- * lookup that finds nothing: the packet leaves the nat hook as it came. Why so: docs/adr/0003-nftables-layout.md.
+ * lookup that finds nothing, and a virtual service with such shares is jumped to, not gone to: what comes from outside then
+ * leaves the nat hook as it came, what comes from inside is looked up once more. Why so: docs/adr/0003-nftables-layout.md.
  */
 import type { DesiredNat, MasqueradePolicy } from '../desired/types.ts';
 import { parsePrefix, type AddressFamily } from '../model/address.ts';

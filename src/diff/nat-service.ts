@@ -1,7 +1,7 @@
 /** The change of one virtual service in the maps of one area. */
 import type { DesiredNatService, NatServiceId } from '../desired/types.ts';
 import type { Address } from '../model/cluster.ts';
-import type { Element } from '../native/nftables-types.ts';
+import type { Element, Verdict } from '../native/nftables-types.ts';
 import { podsChainName, type NatArea } from './nat-layout.ts';
 import type { NatEntry } from './nat-state.ts';
 import { change, costOf, merged, replacement, type NatChange } from './nat-transaction.ts';
@@ -17,8 +17,13 @@ export function chainOf(area: NatArea, service: DesiredNatService): string {
   return podsChainName(area, service.protocol, slotCount(service));
 }
 
+/** Who draws a share without a pod comes back from a jump, so that clients inside are looked up where pods elsewhere are. */
+function verdictOf(area: NatArea, service: DesiredNatService): Verdict {
+  return { verdict: slotCount(service) > service.pods.length ? 'jump' : 'goto', chain: chainOf(area, service) };
+}
+
 function serviceElement(area: NatArea, service: DesiredNatService): Element {
-  return { key: serviceFields(service), value: { verdict: 'goto', chain: chainOf(area, service) }, comment: service.comment };
+  return { key: serviceFields(service), value: verdictOf(area, service), comment: service.comment };
 }
 
 function endpointElement(id: NatServiceId, slot: number, pod: { address: Address; port: number }): Element {
@@ -26,8 +31,10 @@ function endpointElement(id: NatServiceId, slot: number, pod: { address: Address
 }
 
 function sameVerdict(area: NatArea, service: DesiredNatService, { verdict, comment }: NatEntry): boolean {
+  const wanted = verdictOf(area, service);
   return (
-    verdict?.verdict === 'goto' &&
+    verdict?.verdict === wanted.verdict &&
+    'chain' in verdict &&
     verdict.chain === chainOf(area, service) &&
     comment === (service.comment === '' ? undefined : service.comment)
   );

@@ -147,6 +147,24 @@ suite('shares', () => {
     assert.equal(nat.heldAt('tcp 192.0.2.10:80')?.slots, 5);
   });
 
+  test('of clients inside, those that draw such a share reach the pods that have it, and nobody else does', async () => {
+    const inside = mapOf(service(VIP4, 80, ['10.50.2.2', '10.50.3.2']));
+    const services = mapOf(service(VIP4, 80, ['10.50.1.2'], { slots: 4 }));
+    const { kernel, nat } = await programmed({ ...empty, services, inside, outside: ['eth0'], addresses: [VIP4] });
+    const everybody = ['10.50.1.2 0.25', '10.50.2.2 0.375', '10.50.3.2 0.375'];
+    assert.deepEqual(ways(kernel, packet(VIP4, 80, 'veth1', '10.50.1.9')), everybody);
+    assert.deepEqual(
+      ways(kernel, packet(VIP4, 80, 'local', VIP4)),
+      everybody.map((way) => `${way} *`),
+    );
+    assert.deepEqual(ways(kernel, packet(VIP4, 80)), ['10.50.1.2 0.25', '192.0.2.10 0.75']);
+    // Once all shares are here, nobody is looked up twice.
+    await nat.apply(
+      await nat.plan({ ...empty, services: mapOf(service(VIP4, 80, ['10.50.1.2'])), inside, outside: ['eth0'], addresses: [VIP4] }),
+    );
+    for (const from of ['eth0', 'veth1']) assert.deepEqual(ways(kernel, packet(VIP4, 80, from)), ['10.50.1.2 1']);
+  });
+
   test('no other machine: no share is left out, and fewer slots than pods are as many', async () => {
     for (const slots of [undefined, 0, 1, 2]) {
       const { kernel, nat } = await programmed({

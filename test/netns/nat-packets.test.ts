@@ -197,6 +197,17 @@ for (const family of FAMILIES) {
     assert.deepEqual([...new Set(answers.map(({ from }) => from))], [at('client')[family]]);
   });
 
+  test(`IPv${family}: clients inside get the shares of other machines from their pods, not from IPVS`, async () => {
+    const shared = mapOf([service(vip, 90, [at('pod1')[family]], { slots: 4 })]);
+    await program({ services: shared, inside: mapOf([service(vip, 90, [at('elsewhere')[family]])]) });
+    for (const from of ['pod2', 'node'] as const) {
+      const names = (await ask(from, vip, 90, 100)).map(({ name }) => name ?? 'none');
+      assert.deepEqual([...new Set(names)].sort(), ['elsewhere', 'pod1'], from);
+    }
+    // One from outside goes on.
+    assert.deepEqual([...new Set((await ask('client', vip, 90, 100)).map(({ name }) => name))].sort(), ['node', 'pod1']);
+  });
+
   test(`IPv${family}: replies promise small segments where that is wanted, larger promises only`, async () => {
     const [small, large] = family === 4 ? [1360, 9000] : [1340, 9000];
     const other = OTHER[family];

@@ -210,7 +210,7 @@ const missesOf = (service: DesiredNatService | undefined): number =>
 
 /** Packets to this virtual service arrive at a pod, whatever is drawn, but for the shares that are meant to have none. */
 function works(state: NatState, area: NatArea, entry: NatEntry, misses: number): boolean {
-  if (entry.verdict?.verdict !== 'goto') return false;
+  if (entry.verdict?.verdict !== 'goto' && entry.verdict?.verdict !== 'jump') return false;
   const choose = state.chains.get(entry.verdict.chain)?.rules.at(-1)?.statements?.at(-1);
   if (choose?.kind !== 'dnatMap' || choose.map !== area.endpoints.name) return false;
   const modulus = choose.key.flatMap((part) => (typeof part === 'object' ? [part.modulus] : []))[0] ?? 0;
