@@ -178,9 +178,10 @@ class Planner {
     const wanted = this.#wanted(area);
     const entries = this.#state.entriesOf(area);
     for (const key of keys) {
-      const service = wanted.get(key);
+      const [service, entry] = [wanted.get(key), entries.get(key)];
+      if (service === undefined && entry === undefined) continue;
       // A service that goes loses its verdict before the endpoints that its chain looks up.
-      const changes = serviceChanges(area, service, entries.get(key), this.#limit);
+      const changes = serviceChanges(area, service, entry, this.#limit);
       if (changes.length === 0) continue;
       this.#touched.add(key);
       (service === undefined ? steps.removals : steps.upserts).push(...changes);

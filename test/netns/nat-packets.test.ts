@@ -175,6 +175,16 @@ for (const family of FAMILIES) {
     assert.deepEqual(await ask('pod2', vip, 80), [{ name: 'pod1', from: at('pod2')[family] }]);
   });
 
+  test(`IPv${family}: clients of a masqueraded virtual service appear as the node, those of another port do not`, async () => {
+    const pod = [at('pod1')[family]];
+    const services = mapOf([service(vip, 85, pod), service(vip, 86, pod), service(vip, 85, pod, { protocol: UDP })]);
+    const id = { address: vip, protocol: TCP, port: 85 };
+    await program({ services, masqueraded: new Map([[natKey(id), id]]) });
+    assert.deepEqual(await ask('client', vip, 85), [{ name: 'pod1', from: near('pod1')[family] }]);
+    assert.deepEqual(await ask('client', vip, 86), [{ name: 'pod1', from: at('client')[family] }]);
+    assert.deepEqual(await ask('client', vip, 85, 1, 'udp'), [{ name: 'pod1', from: at('client')[family] }]);
+  });
+
   test(`IPv${family}: of eight shares two are served here, and six go on`, async () => {
     const connections = 2000;
     await program({ services: mapOf([service(vip, 90, pods, { slots: 8 })]) });
