@@ -1,5 +1,6 @@
 /** Kernel settings: only what is needed, only on the interfaces in use, never without a way back. */
 import type { SysctlRequirement } from '../desired/types.ts';
+import { tunnelDevices } from '../diff/tunnels.ts';
 import { didYouMean } from '../model/problems.ts';
 import type { JournalEntry, SysctlJournal } from './journal.ts';
 import { failureOf, nothingDone, type DriverFailure, type DriverOutcome } from './outcome.ts';
@@ -30,6 +31,9 @@ export function effective(own: string | undefined, all: string | undefined): str
   return String(Math.max(Number(own ?? 0), Number(all ?? 0)));
 }
 
+/** Nobody gives these an address. */
+const unnumbered: ReadonlySet<string> = new Set(Object.values(tunnelDevices));
+
 /**
  * A realserver holds VIPs that another host answers for. `inbound` are the interfaces on which
  * packets to a VIP come in; the first ones also face the segment.
@@ -39,6 +43,12 @@ export function realserverRequirements(facing: readonly string[], inbound: reado
     ...{ key: conf(name, 'rp_filter'), all: conf('all', 'rp_filter'), value: '2' },
     accepts: (value) => value !== '1',
     why: 'so that packets to a VIP are taken although the way back to the client may be another',
+  });
+  // Loose, too, takes nothing from outside on an interface without an address (fib_validate_source), as tunnels' are.
+  const off = (name: string): SysctlRequirement => ({
+    ...{ key: conf(name, 'rp_filter'), all: conf('all', 'rp_filter'), value: '0' },
+    accepts: (value) => value === '0',
+    why: 'so that packets to a VIP are taken from the tunnel: nothing leads back into it',
   });
   return [
     ...facing.flatMap((name): SysctlRequirement[] => [
@@ -54,7 +64,7 @@ export function realserverRequirements(facing: readonly string[], inbound: reado
         why: 'so that this host never sends ARP with a VIP as sender',
       },
     ]),
-    ...inbound.map(loose),
+    ...inbound.map((name) => (unnumbered.has(name) ? off(name) : loose(name))),
   ];
 }
 

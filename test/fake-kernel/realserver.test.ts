@@ -172,7 +172,7 @@ suite('tunnels and sizes', () => {
     assert.deepEqual(rig.loop.status().failures, []);
     const tunnel = (await rig.kernel.links.links()).find(({ name }) => name === 'tunl0');
     assert.deepEqual([tunnel?.kind, tunnel?.up], ['ipip', true]);
-    assert.equal(rig.kernel.sysctls.values.get('net/ipv4/conf/tunl0/rp_filter'), '2');
+    assert.equal(rig.kernel.sysctls.values.get('net/ipv4/conf/tunl0/rp_filter'), '0');
     rig.kernel.journal.clear();
     await rig.advance(61_000);
     assert.equal(rig.kernel.writes, 0);

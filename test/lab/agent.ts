@@ -61,13 +61,20 @@ export class LabAgent {
 
   /** Resolves when the agent has read its input and has nothing left to do. */
   settled(): Promise<AgentDocument> {
-    return waitFor(`the agent on ${this.namespace.name} to settle`, async () => {
-      if (this.process.exit !== undefined) throw new Error(`it ended: ${this.process.exit}`);
-      const document = await this.document();
-      // A wrapper (strace) has a process id of its own.
-      if (document === undefined) return undefined;
-      return document.source.synced && document.loop.lastPass !== null && document.failures.length === 0 ? document : undefined;
-    });
+    return waitFor(
+      `the agent on ${this.namespace.name} to settle`,
+      async () => {
+        if (this.process.exit !== undefined) throw new Error(`it ended: ${this.process.exit}`);
+        const document = await this.document();
+        // A wrapper (strace) has a process id of its own.
+        if (document === undefined) return undefined;
+        if (!document.source.synced || document.loop.lastPass === null) return undefined;
+        if (document.failures.length > 0) throw new Error(JSON.stringify(document.failures));
+        return document;
+        // The first pass of a machine that is emulated beside others takes its time.
+      },
+      120_000,
+    );
   }
 
   command(name: string, options: readonly string[] = [], accept: readonly number[] = [0]): Promise<Output> {

@@ -113,7 +113,7 @@ test('tunnels: the devices and ports that the configuration needs, and no others
   kernel.sysctls.values.set('net/ipv4/conf/tunl0/rp_filter', '1');
   const present = await check(args(tunnel), { kernel });
   assert.deepEqual(of(present, 'tunnel'), ['ok tunl0 is up']);
-  assert.match(of(present, 'rp_filter').join(), /tunl0: 1 in effect; the agent sets 2/);
+  assert.match(of(present, 'rp_filter').join(), /tunl0: 1 in effect; the agent sets 0/);
   assert.deepEqual(of(await check(args(gue)), 'GUE'), ['ok UDP port 6080 (ipv4) will be opened']);
   const unable = readyKernel();
   unable.faults.failNext({ op: 'fou.list', code: 'EPERM' });
