@@ -24,7 +24,7 @@ void WritePort(MessageWriter& writer, uint16_t family_id, uint8_t command, const
 
 class Client {
  public:
-  // Makes the kernel load its module; kUnsupported where there is none.
+  // kUnsupported where the module is not loaded: it has no alias by which the kernel would find it.
   static Result<std::unique_ptr<Client>> Open(int timeout_ms, int receive_buffer);
 
   Result<std::vector<PortRecord>> List();

@@ -44,7 +44,7 @@ export class TunnelDriver {
     this.#journal = journal;
   }
 
-  /** Reads the kernel each time. Ports are looked at only when some are asked for or ours: asking loads a module. */
+  /** Reads the kernel each time. Ports are looked at only when some are asked for or ours: their module may be missing. */
   async plan(requirements: TunnelRequirements): Promise<TunnelPlan & { readonly failures: readonly DriverFailure[] }> {
     const failures: DriverFailure[] = [];
     const changes = await this.#journal.loadTunnels().catch((error: unknown) => {

@@ -49,7 +49,10 @@ export class Fou implements FouPort {
     this.#handle = handle;
   }
 
-  /** Has the kernel load its module; UnsupportedError where there is none. */
+  /**
+   * UnsupportedError where the module `fou` is not loaded: unlike others it has no alias by which the kernel would find it,
+   * so that the machine has to load it when it starts (modules-load.d(5)).
+   */
   static async open(options: OpenOptions = {}): Promise<Fou> {
     const { timeoutMs, receiveBufferBytes } = checkedOpenOptions(options);
     const exports = addon() as unknown as FouExports;

@@ -73,8 +73,9 @@ export type LinkOperation =
   | { readonly op: 'addDummy'; readonly name: string; readonly mtu?: number; readonly noArp?: boolean; readonly up?: boolean }
   | {
       /**
-       * A device that unwraps packets from whoever sends them to this machine. A device of that name that is there
-       * already, such as the one that the kernel makes when it loads the module, is success.
+       * A device that unwraps packets from whoever sends them to this machine. One of that name and kind that is there
+       * already is success: the kernel makes `tunl0`, `ip6tnl0`, `gre0`, `ip6gre0` when it loads the module. It lets no
+       * second one without addresses be: another name is EEXIST then.
        */
       readonly op: 'addTunnel';
       readonly name: string;
@@ -187,7 +188,7 @@ export interface FouPortEntry {
 
 /** Foo-over-UDP receive ports of one network namespace. */
 export interface FouPort {
-  /** UnsupportedError where the kernel has no `fou`. */
+  /** UnsupportedError where the module `fou` is not loaded; the kernel does not do so by itself. */
   list(): Promise<readonly FouPortEntry[]>;
   /** KernelError EADDRINUSE when a socket or another entry holds the port. */
   add(entry: FouPortEntry): Promise<void>;

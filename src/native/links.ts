@@ -138,11 +138,10 @@ export class Links implements LinksPort {
   async apply(operations: readonly LinkOperation[]): Promise<ApplyResult<LinkOperation>> {
     const { bytes, names } = packOperations(operations);
     const refused = await this.#handle.apply(bytes, names);
+    const found = new Set(await this.#tunnelsThere(operations, refused));
     const failed = refused.flatMap((raw) => {
       const operation = operations[raw.index];
-      // The device that the kernel makes with the module is the one that was asked for.
-      const there = operation?.op === 'addTunnel' && raw.code === 'EEXIST';
-      return operation === undefined || there ? [] : [failureOf(raw, operation)];
+      return operation === undefined || found.has(raw.index) ? [] : [failureOf(raw, operation)];
     });
     for (const { operation, error } of failed) {
       // rtnl_newlink() answers EOPNOTSUPP for a kind that neither is there nor could be loaded.
@@ -153,6 +152,18 @@ export class Links implements LinksPort {
       }
     }
     return { applied: operations.length - failed.length, failed };
+  }
+
+  /** Positions of tunnels that could not be added since they are there: loading the module makes one of each kind. */
+  async #tunnelsThere(operations: readonly LinkOperation[], refused: readonly RawFailure[]): Promise<number[]> {
+    const suspects = refused.filter(({ index, code }) => operations[index]?.op === 'addTunnel' && code === 'EEXIST');
+    if (suspects.length === 0) return [];
+    const links = await this.links();
+    return suspects.flatMap(({ index }) => {
+      const operation = operations[index];
+      const there = operation?.op === 'addTunnel' && links.some(({ name, kind }) => name === operation.name && kind === operation.kind);
+      return there ? [index] : [];
+    });
   }
 
   /**

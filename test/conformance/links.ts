@@ -45,6 +45,23 @@ export const addressCases: readonly ConformanceCase<LinksPort>[] = [
   batch('an address that is not there', [remove('192.0.2.10'), 'EADDRNOTAVAIL']),
   batch('an address with another prefix is not there', [add('192.0.2.10')], [remove('192.0.2.10', 24), 'EADDRNOTAVAIL']),
   batch('an address of IPv6 is added once', [add('2001:db8::10', 128)], [add('2001:db8::10', 128), 'EEXIST']),
+  batch('an address of IPv6 with another prefix is there all the same', [add('2001:db8::10', 128)], [add('2001:db8::10', 64), 'EEXIST']),
+  {
+    name: 'an address that is never preferred lives for ever',
+    async run(port) {
+      const operation = {
+        op: 'addAddress',
+        interface: DEVICE,
+        address: '2001:db8::10',
+        prefix: 128,
+        noDad: true,
+        preferredSeconds: 0,
+      } as const;
+      assert.deepEqual((await port.apply([operation])).failed, []);
+      const held = (await port.addresses()).find(({ address }) => address === '2001:db8::10');
+      assert.deepEqual([held?.preferredSeconds, held?.validSeconds], [0, 0xffff_ffff]);
+    },
+  },
   batch('an address of IPv6 that is not there', [remove('2001:db8::10', 128), 'EADDRNOTAVAIL']),
   batch('an address on a device that is not there', [
     { op: 'addAddress', interface: 'nosuch0', address: '192.0.2.10', prefix: 32 },
@@ -138,3 +155,45 @@ export const deviceCases: readonly ConformanceCase<LinksPort>[] = [
     },
   },
 ];
+
+const tunnels = [
+  ['ipip', 'tunl0'],
+  ['ip6tnl', 'ip6tnl0'],
+  ['gre', 'gre0'],
+  ['ip6gre', 'ip6gre0'],
+] as const;
+
+/** Where the kernel has the modules of tunnels. */
+export const tunnelCases: readonly ConformanceCase<LinksPort>[] = tunnels.flatMap(([kind, name]): ConformanceCase<LinksPort>[] => {
+  const found = async (port: LinksPort) => (await port.links()).find((link) => link.name === name);
+  return [
+    {
+      name: `${name}: asked for twice it is there once, and comes up and goes down`,
+      async run(port) {
+        for (let time = 0; time < 2; time++)
+          assert.deepEqual(await port.apply([{ op: 'addTunnel', name, kind }]), { applied: 1, failed: [] });
+        assert.equal((await found(port))?.kind, kind);
+        for (const up of [true, false]) {
+          assert.deepEqual((await port.apply([{ op: 'setLink', name, up }])).failed, []);
+          assert.equal((await found(port))?.up, up);
+        }
+      },
+    },
+    {
+      name: `${name}: deleting it is no error and leaves it`,
+      async run(port) {
+        await port.apply([{ op: 'addTunnel', name, kind }]);
+        assert.deepEqual((await port.apply([{ op: 'deleteLink', name }])).failed, []);
+        assert.equal((await found(port))?.kind, kind);
+      },
+    },
+    {
+      name: `${name}: one of another name is refused while it is there`,
+      async run(port) {
+        await port.apply([{ op: 'addTunnel', name, kind }]);
+        const result = await port.apply([{ op: 'addTunnel', name: 'another0', kind }]);
+        assert.deepEqual(outcomes(result, 1), ['EEXIST']);
+      },
+    },
+  ];
+});

@@ -1,6 +1,6 @@
 import { suite, test } from 'node:test';
 import { ipvsCases } from '../conformance/ipvs.ts';
-import { addressCases, deviceCases } from '../conformance/links.ts';
+import { addressCases, deviceCases, tunnelCases } from '../conformance/links.ts';
 import { nftablesCases } from '../conformance/nftables.ts';
 import { FakeKernel } from './kernel.ts';
 
@@ -23,5 +23,5 @@ suite('conformance of the fake: addresses', () => {
 });
 
 suite('conformance of the fake: devices', () => {
-  for (const { name, run } of deviceCases) test(name, () => run(new FakeKernel().links));
+  for (const { name, run } of [...deviceCases, ...tunnelCases]) test(name, () => run(new FakeKernel().links));
 });

@@ -120,7 +120,7 @@ export class FakeLinks implements LinksPort {
     const failed: Failure<LinkOperation>[] = [];
     for (const [index, operation] of operations.entries()) {
       const refused = this.#try(operation, index);
-      const there = operation.op === 'addTunnel' && refused?.code === 'EEXIST';
+      const there = operation.op === 'addTunnel' && refused?.code === 'EEXIST' && this.#links.get(operation.name)?.kind === operation.kind;
       const error = there ? undefined : refused;
       this.#journal.write(`links.${operation.op}`, subjectOf(operation), error?.code);
       if (error !== undefined) failed.push({ index, operation, error });
@@ -166,7 +166,7 @@ export class FakeLinks implements LinksPort {
         return undefined;
       }
       case 'addTunnel':
-        return this.#addTunnel(operation.name, operation.kind, operation.up ?? true);
+        return this.#addTunnel(operation.name, operation.kind);
       case 'deleteLink':
         return this.#deleteLink(operation.name);
       case 'setLink': {
@@ -188,17 +188,15 @@ export class FakeLinks implements LinksPort {
   }
 
   /** Loading the module makes the device without addresses: what was asked for is there then, and down. */
-  #addTunnel(name: string, kind: TunnelKind, up: boolean): string | undefined {
+  #addTunnel(name: string, kind: TunnelKind): string {
     if (this.#links.has(name)) return 'EEXIST';
     const fallback = { ipip: 'tunl0', ip6tnl: 'ip6tnl0', gre: 'gre0', ip6gre: 'ip6gre0' }[kind];
-    const loads = !this.#fallbacks.has(fallback);
-    if (loads) {
+    if (!this.#fallbacks.has(fallback)) {
       this.#fallbacks.add(fallback);
       this.addLink({ name: fallback, kind, mac: '', mtu: 1480, up: false, running: false, noArp: true });
     }
-    if (name === fallback) return 'EEXIST';
-    this.addLink({ name, kind, mac: '', mtu: 1480, up, running: up, noArp: true });
-    return undefined;
+    // ip_tunnel_newlink() finds the one without addresses: there is no second one.
+    return 'EEXIST';
   }
 
   /** addrconf gives every device that comes up an address of its own. */

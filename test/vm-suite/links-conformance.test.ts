@@ -1,7 +1,7 @@
 import { suite, test } from 'node:test';
 import { Links } from '../../src/native/links.ts';
 import { Netns } from '../../src/native/netns.ts';
-import { addressCases, deviceCases } from '../conformance/links.ts';
+import { addressCases, deviceCases, tunnelCases } from '../conformance/links.ts';
 
 suite('conformance of Linux: addresses on a dummy device', () => {
   for (const { name, run } of addressCases) {
@@ -15,7 +15,7 @@ suite('conformance of Linux: addresses on a dummy device', () => {
 });
 
 suite('conformance of Linux: devices', () => {
-  for (const { name, run } of deviceCases) {
+  for (const { name, run } of [...deviceCases, ...tunnelCases]) {
     test(name, async () => {
       await using netns = await Netns.create();
       await using links = await Links.open({ netns });
