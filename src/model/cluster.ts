@@ -166,7 +166,6 @@ export type ReasonCode =
   | 'EndpointsWithoutNode'
   | 'NoEligibleNode'
   | 'NodeHasNoAddress'
-  | 'AddressFamilyUnsupported'
   | 'ForeignService'
   | 'NotProgrammed'
   | 'AwaitingNode'
