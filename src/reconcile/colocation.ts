@@ -7,6 +7,7 @@ import type { DesiredNat, DesiredNatService, MasqueradePolicy, NatServiceId } fr
 import type { NatBackend, NatBackendPlan } from '../drivers/nat-backend.ts';
 import { failureOf, nothingDone, type DriverOutcome } from '../drivers/outcome.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
+import { UnsupportedError } from '../native/errors.ts';
 
 export interface DirectorRulesOptions {
   readonly nat: NatBackend;
@@ -156,9 +157,11 @@ export class DirectorRules {
       if (this.#options.colocated) this.#found ??= [...this.#options.nat.held()];
     } catch (error) {
       if (used || this.#used) throw error;
+      this.#swept = true;
+      // Where there can be no rules there are none left.
+      if (error instanceof UnsupportedError) return;
       const { message } = failureOf(error, 'nat.observe', 'translation rules');
       this.#warnings = [`rules that an earlier configuration may have left cannot be looked for: ${message}`];
-      this.#swept = true;
     }
   }
 

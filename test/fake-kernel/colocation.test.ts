@@ -222,6 +222,34 @@ for (const backend of backends) {
   });
 }
 
+suite('flows to a colocated director', () => {
+  const key53 = `udp ${vip}:53`;
+  const dns = { [vip]: { '53': apiAt({ tcpEnabled: false, udpEnabled: true }) } };
+  const from = (port: number) => ({
+    ...({ protocol: 'udp', source: { address: '198.51.100.7', port } } as const),
+    destination: { address: vip, port: 53 },
+  });
+
+  test('go on to pods here and through IPVS as they began, and leave a pod that is gone', async () => {
+    const rig = rigOf('nftables');
+    const { conntrack } = rig.kernel;
+    await rig.publish(whole(stateOf(dns, { api: API })));
+    conntrack.rules = ({ source }) =>
+      source.port === 1000 ? { address: '10.50.1.2', port: 8080 } : source.port === 1001 ? { address: '10.50.1.3', port: 8080 } : undefined;
+    for (const port of [1000, 1001, 1002]) conntrack.send(from(port));
+    await rig.advance(2000);
+    assert.equal(conntrack.table.length, 3, 'nothing has changed');
+    const api = API.filter(({ address }) => address !== '10.50.1.2');
+    await rig.publish({ ...whole(stateOf(dns, { api })), change: { all: false, virtualServices: new Set([key53]) } });
+    await rig.advance(2000);
+    assert.deepEqual(
+      conntrack.table.map(({ original }) => original.source.port),
+      [1001, 1002],
+    );
+    await rig.kill();
+  });
+});
+
 suite('a director without colocation', () => {
   test('is no destination of itself, and says so where that leaves nothing', async () => {
     const rig = rigOf('disabled');
@@ -235,12 +263,25 @@ suite('a director without colocation', () => {
     await rig.kill();
   });
 
+  test('what cannot be looked at is told, and keeps nothing from its place', async () => {
+    const kernel = machine();
+    kernel.faults.failNext({ op: 'nftables.*', code: 'EPERM', times: Infinity });
+    const rig = rigOf('disabled', kernel, { natBackend: 'nftables' });
+    await rig.publish(whole(state(API)));
+    assert.deepEqual(rig.loop.status().failures, []);
+    assert.match(rig.composition.plane.status().warnings.join(), /may have left cannot be looked for.*EPERM/);
+    assert.equal(rig.kernel.ipvs.services().length, 1);
+    await rig.kill();
+  });
+
   test('a machine without nf_tables is none the worse for it', async () => {
     const kernel = machine();
     kernel.withoutModule('nftables');
+    kernel.withoutModule('iptables');
     const rig = rigOf('disabled', kernel, { natBackend: 'auto' });
     await rig.publish(whole(state(API, { nodes: NODES })));
     assert.deepEqual(rig.loop.status().failures, []);
+    assert.doesNotMatch(rig.composition.plane.status().warnings.join(), /may have left/);
     assert.equal(rig.kernel.ipvs.services().length, 1);
     await rig.kill();
   });
