@@ -15,25 +15,25 @@ enum class Load : uint8_t { kNetwork, kTransport, kMeta, kCt, kNumgen };
 
 // How a part of a key is loaded. `position` is the byte offset in the header, or the meta or ct key.
 struct PartRow {
-  Load load;
   uint32_t position;
   uint32_t length;
+  Load load;
   uint8_t family;  // the layer-3 protocol it needs, NFPROTO_UNSPEC for any
 };
 
 // In the order of KeyPartKind.
 inline constexpr PartRow kParts[] = {
-    {Load::kNetwork, 12, 4, NFPROTO_IPV4},               // struct iphdr saddr
-    {Load::kNetwork, 16, 4, NFPROTO_IPV4},               // struct iphdr daddr
-    {Load::kNetwork, 8, 16, NFPROTO_IPV6},               // struct ipv6hdr saddr
-    {Load::kNetwork, 24, 16, NFPROTO_IPV6},              // struct ipv6hdr daddr
-    {Load::kMeta, NFT_META_L4PROTO, 1, NFPROTO_UNSPEC},  //
-    {Load::kTransport, 0, 2, NFPROTO_UNSPEC},            // source port of tcp, udp, sctp
-    {Load::kTransport, 2, 2, NFPROTO_UNSPEC},            // destination port
-    {Load::kCt, NFT_CT_DST_IP, 4, NFPROTO_UNSPEC},       // nft asks for no protocol match before it
-    {Load::kCt, NFT_CT_DST_IP6, 16, NFPROTO_UNSPEC},     //
-    {Load::kCt, NFT_CT_PROTO_DST, 2, NFPROTO_UNSPEC},    // to nft it has a type under a known protocol only
-    {Load::kNumgen, 0, 4, NFPROTO_UNSPEC},               //
+    {12, 4, Load::kNetwork, NFPROTO_IPV4},               // struct iphdr saddr
+    {16, 4, Load::kNetwork, NFPROTO_IPV4},               // struct iphdr daddr
+    {8, 16, Load::kNetwork, NFPROTO_IPV6},               // struct ipv6hdr saddr
+    {24, 16, Load::kNetwork, NFPROTO_IPV6},              // struct ipv6hdr daddr
+    {NFT_META_L4PROTO, 1, Load::kMeta, NFPROTO_UNSPEC},  //
+    {0, 2, Load::kTransport, NFPROTO_UNSPEC},            // source port of tcp, udp, sctp
+    {2, 2, Load::kTransport, NFPROTO_UNSPEC},            // destination port
+    {NFT_CT_DST_IP, 4, Load::kCt, NFPROTO_UNSPEC},       // nft asks for no protocol match before it
+    {NFT_CT_DST_IP6, 16, Load::kCt, NFPROTO_UNSPEC},     //
+    {NFT_CT_PROTO_DST, 2, Load::kCt, NFPROTO_UNSPEC},    // to nft it has a type under a known protocol only
+    {0, 4, Load::kNumgen, NFPROTO_UNSPEC},               //
 };
 
 inline const PartRow& Row(KeyPartKind kind) { return kParts[static_cast<size_t>(kind)]; }
