@@ -1,4 +1,5 @@
 import { ipvsRequirements } from '../desired/ipvs-sysctls.ts';
+import { tunnelDevices } from '../diff/tunnels.ts';
 import { AddressDriver } from '../drivers/addresses.ts';
 import { AnnouncedAddressDriver } from '../drivers/announced-addresses.ts';
 import { ConntrackDriver } from '../drivers/conntrack.ts';
@@ -31,7 +32,9 @@ export function director(options: AgentOptions, parts: Parts): Composition {
   });
   const announcing = new Announcing(announcer, announced);
   const rules = new DirectorRules({
-    ...{ nat, colocated, counters: options.natCounters, outside: [options.interface] },
+    ...{ nat, colocated, counters: options.natCounters },
+    // Another director may send packets here by a tunnel; names of devices that are not there match nothing.
+    outside: [options.interface, ...(colocated ? Object.values(tunnelDevices) : [])],
     masquerade: colocated ? options.masquerade : { enabled: false },
   });
   const sweeper = new ConntrackSweeper({ driver: new ConntrackDriver(kernel.conntrack), clock, log });

@@ -1,5 +1,8 @@
 /** What a realserver does beyond IPv4 and its own pods, on the fake kernel. */
 import assert from 'node:assert/strict';
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { desiredRealserver } from '../../src/desired/realserver.ts';
 import type { ClusterState, Endpoint, VirtualService } from '../../src/model/cluster.ts';
@@ -198,6 +201,19 @@ suite('tunnels and sizes', () => {
       await rig.publish(whole(tunnelled));
       const warnings = rig.composition.plane.status().warnings.filter((text) => text.includes('TCP segments'));
       assert.equal(warnings.length, natBackend === 'iptables' ? 1 : 0);
+      await rig.kill();
+    }
+  });
+
+  test('a record of changes that cannot be read is a failure, and keeps rules from nothing', async () => {
+    for (const state of [here, tunnelled]) {
+      const folder = mkdtempSync(join(tmpdir(), 'ravel-damaged-'));
+      writeFileSync(join(folder, 'sysctls-1.json'), 'no journal');
+      const rig = new Rig('realserver', undefined, {}, folder);
+      await rig.publish(whole(state));
+      const failures = rig.loop.status().failures.map(({ op }) => op);
+      for (const op of ['sysctl.journal', 'tunnels.journal']) assert.ok(failures.includes(op), failures.join());
+      assert.match(JSON.stringify(rig.kernel.nftables.dump()), /10\.50\.0\.1/, 'the rules are there');
       await rig.kill();
     }
   });
