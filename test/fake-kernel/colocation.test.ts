@@ -222,6 +222,49 @@ for (const backend of backends) {
   });
 }
 
+suite('clients on a colocated director, nftables', () => {
+  const quarters = ['10.50.1.2', '10.50.1.3', '10.50.1.4', '10.50.2.2'].map((address) => [`${address}:8080`, '0.2500']);
+  const clients = [
+    ['a process', { ...packet, source: vip, from: 'local' }],
+    ['a pod', { ...packet, source: '10.50.1.77', from: 'cali0' }],
+    ['a backend pod', { ...packet, source: '10.50.1.2', from: 'cali1' }],
+  ] as const;
+
+  for (const [who, from] of clients) {
+    test(`${who} reaches all pods in equal shares, without IPVS`, async () => {
+      const rig = rigOf('nftables', machine(), { insideAccess: 'cluster' });
+      await rig.publish(whole(state(API)));
+      assert.deepEqual(told(shares(rig.kernel, 'nftables', from)), quarters);
+      assert.deepEqual(told(shares(rig.kernel, 'nftables')).at(-1), [`${vip}:80`, '0.2500'], 'clients outside are left to IPVS as ever');
+      await rig.publish(changed(remote));
+      assert.deepEqual(told(shares(rig.kernel, 'nftables', from)), [['10.50.2.2:8080', '1.0000']], 'none here');
+      await rig.publish(changed(local));
+      assert.equal(shares(rig.kernel, 'nftables', from).length, 3, 'all here');
+      await rig.advance(3000);
+      rig.kernel.journal.clear();
+      await rig.advance(61_000);
+      assert.equal(rig.kernel.writes, 0);
+      await rig.kill();
+    });
+  }
+
+  test('a process gets an answer: its address, the VIP, is replaced', async () => {
+    const rig = rigOf('nftables', machine(), { insideAccess: 'cluster' });
+    await rig.publish(whole(state(API)));
+    const [, process] = clients[0];
+    assert.deepEqual([...new Set(shares(rig.kernel, 'nftables', process).map(({ source }) => source))], ['masqueraded']);
+    await rig.kill();
+  });
+
+  test('without access for the whole cluster what pods here do not get is left to IPVS', async () => {
+    const rig = rigOf('nftables', machine(), { insideAccess: 'local' });
+    await rig.publish(whole(state(API)));
+    const [, pod] = clients[1];
+    assert.deepEqual(told(shares(rig.kernel, 'nftables', pod)).at(-1), [`${vip}:80`, '0.2500']);
+    await rig.kill();
+  });
+});
+
 suite('flows to a colocated director', () => {
   const key53 = `udp ${vip}:53`;
   const dns = { [vip]: { '53': apiAt({ tcpEnabled: false, udpEnabled: true }) } };
