@@ -1,0 +1,165 @@
+/**
+ * A director that runs pods itself. Combined on n1, with three of the four pods: each pod gets a quarter, whoever
+ * translates. Then director and realserver as two processes on n1: only one of them translates at a time.
+ */
+import assert from 'node:assert/strict';
+import { after, afterEach, before, describe, test } from 'node:test';
+import { LabAgent } from '../lab/agent.ts';
+import { endAgents, startAgents } from '../lab/agents.ts';
+import { unevenness } from '../lab/balance.ts';
+import { run } from '../lab/namespace.ts';
+import { LabCluster } from '../lab/cluster.ts';
+import { Topology } from '../lab/topology.ts';
+import { echoPod, TrafficClient } from '../lab/traffic.ts';
+import { waitFor } from '../lab/wait.ts';
+
+const COUNT = 400;
+/** All shares of a run together cry wolf once in a million runs; there are fewer than a hundred. */
+const FALSE_ALARM = 1e-8;
+const vips = ['10.20.0.100', '2001:db8:20::100'] as const;
+
+let topology: Topology;
+let cluster: LabCluster;
+let client: TrafficClient;
+let agents: LabAgent[] = [];
+const rows: string[] = [];
+
+before(async () => {
+  // The kernel does not load legacy iptables by itself.
+  await run(['modprobe', '-a', 'ip_tables', 'ip6_tables', 'iptable_nat', 'ip6table_nat']);
+  topology = await Topology.create(echoPod);
+  for (const pod of ['web-1', 'web-2', 'web-3']) await topology.addPod(pod, 'n1');
+  await topology.addPod('web-4', 'n2');
+  cluster = new LabCluster(topology);
+  for (const vip of vips) cluster.vips[vip] = { 80: { udpEnabled: true } };
+  cluster.write();
+  client = new TrafficClient(topology.hosts.client);
+});
+
+after(async () => {
+  await client.close();
+  await topology.close();
+});
+
+const evenly = (...pods: readonly string[]): Record<string, number> => Object.fromEntries(pods.map((pod) => [pod, 1 / pods.length]));
+
+/** Waits until exactly these pods answer, and judges their shares then. */
+async function shares(title: string, wanted: Readonly<Record<string, number>>): Promise<void> {
+  for (const vip of vips) {
+    for (const protocol of ['tcp', 'udp'] as const) {
+      await waitFor(`${title}: nobody but ${Object.keys(wanted).join(', ')} to answer`, async () => {
+        const { ok, pods } = await client.ask(protocol, vip, 80, { count: 40, limitMs: 1000 });
+        return ok === 40 && Object.keys(pods).every((pod) => wanted[pod] !== undefined);
+      });
+      const { ok, errors, pods, clients } = await client.ask(protocol, vip, 80, { count: COUNT });
+      rows.push(`${title}, ${vip} ${protocol}: ${['web-1', 'web-2', 'web-3', 'web-4'].map((pod) => pods[pod] ?? 0).join(' ')}`);
+      assert.deepEqual([ok, errors], [COUNT, {}]);
+      assert.equal(unevenness(pods, wanted, FALSE_ALARM), undefined, title);
+      assert.equal(Object.keys(clients).length, 1, 'the client stays itself');
+    }
+  }
+}
+
+function arrange(pods: readonly string[] | 'all', n1: Readonly<Record<string, unknown>> = {}): void {
+  cluster.services = { web: pods };
+  cluster.nodes = { n1, n2: {} };
+  cluster.write();
+}
+
+for (const backend of ['nftables', 'iptables'] as const) {
+  void describe(backend, () => {
+    before(async () => {
+      arrange('all');
+      const extra = [`--nat-backend=${backend}`, '--handover-delay=0s', '--drain-timeout=0s'];
+      agents = await startAgents(cluster.path, [
+        { namespace: topology.hosts.n2, mode: 'realserver', extra },
+        { namespace: topology.hosts.n1, mode: 'director,realserver', extra: [...extra, '--ipvs-ignore-node-cordon=false'] },
+      ]);
+    });
+
+    after(async () => {
+      await endAgents(agents);
+    });
+
+    test(`${backend}: three of four pods are here: each of the four gets a quarter`, async () => {
+      await shares(`${backend}, three here and one elsewhere`, evenly('web-1', 'web-2', 'web-3', 'web-4'));
+      const { stdout } = await topology.hosts.n1.run(['ipvsadm', '-Sn']);
+      assert.doesNotMatch(stdout, /-r (10\.20\.0\.11|\[2001:db8:20::11\])/, 'this node is no destination of its own');
+      const conntrack = await topology.hosts.n1.run(['cat', '/proc/sys/net/ipv4/vs/conntrack']);
+      assert.equal(conntrack.stdout.trim(), '1');
+    });
+
+    test(`${backend}: one here and one elsewhere, all here, none here, this node cordoned`, async () => {
+      arrange(['web-1', 'web-4']);
+      await shares(`${backend}, one here and one elsewhere`, evenly('web-1', 'web-4'));
+      arrange(['web-1', 'web-2', 'web-3']);
+      await shares(`${backend}, all here`, evenly('web-1', 'web-2', 'web-3'));
+      arrange(['web-4']);
+      await shares(`${backend}, none here`, evenly('web-4'));
+      arrange('all', { unschedulable: true });
+      await shares(`${backend}, this node cordoned`, evenly('web-4'));
+    });
+  });
+}
+
+void describe('two processes', () => {
+  afterEach(async () => {
+    await endAgents(agents);
+  });
+
+  test('a realserver is idle while a director is on its machine, takes over when that dies, and steps back', async () => {
+    arrange('all');
+    const { n1, n2 } = topology.hosts;
+    const extra = ['--nat-backend=nftables', '--handover-delay=0s'];
+    const failover = '--failover-timeout=3';
+    const [director] = (agents = await startAgents(cluster.path, [
+      { namespace: n1, mode: 'director', extra },
+      { namespace: n2, mode: 'realserver', extra },
+    ]));
+    const realserver = new LabAgent(n1, 'realserver', cluster.path, [...extra, failover]);
+    agents.push(realserver);
+    realserver.start();
+    const arpIgnore = async (): Promise<string> => (await n1.run(['cat', '/proc/sys/net/ipv4/conf/eth0/arp_ignore'])).stdout.trim();
+    const ruled = async (): Promise<boolean> => (await n1.run(['nft', 'list', 'ruleset'])).stdout.includes('10.244.1.2');
+    await waitFor('the realserver to be up', async () => (await realserver.document()) !== undefined);
+    // A look a second: were it to start, it would have by then.
+    const began = performance.now();
+    await waitFor('four seconds of idleness', async () => {
+      assert.equal(await ruled(), false);
+      return performance.now() - began > 4000;
+    });
+    assert.equal(await arpIgnore(), '0');
+    for (const vip of vips) assert.deepEqual((await client.ask('tcp', vip, 80, { count: 20 })).pods, { 'web-4': 20 });
+
+    // Another director would send to this node from now on: the client does it itself.
+    const mac = /link\/ether (\S+)/.exec((await n1.run(['ip', 'link', 'show', 'eth0'])).stdout)?.[1];
+    await topology.hosts.client.ip(...vips.map((vip) => `neigh replace ${vip} lladdr ${mac} dev eth0 nud permanent`));
+    await director?.end('SIGKILL');
+    const died = performance.now();
+    await waitFor('the realserver to take over', ruled);
+    const took = performance.now() - died;
+    rows.push(`realserver after the death of the director beside it, 3 looks: ${(took / 1000).toFixed(1)} s`);
+    assert.ok(took > 1500, `before three looks: ${took.toFixed(0)} ms`);
+    assert.equal(await arpIgnore(), '1');
+    for (const vip of vips) {
+      const { ok, pods } = await client.ask('tcp', vip, 80, { count: 60 });
+      assert.equal(ok, 60);
+      assert.equal(unevenness(pods, evenly('web-1', 'web-2', 'web-3'), FALSE_ALARM), undefined);
+    }
+
+    director?.start();
+    await waitFor('the realserver to step back', async () => !(await ruled()));
+    assert.equal(await arpIgnore(), '0');
+    await topology.hosts.client.ip(...vips.map((vip) => `neigh del ${vip} dev eth0`));
+    for (const vip of vips) {
+      await waitFor('the director to serve again', async () => {
+        const { ok, pods } = await client.ask('tcp', vip, 80, { count: 20 });
+        return ok === 20 && pods['web-4'] === 20;
+      });
+    }
+  });
+});
+
+test('shares of a director that serves pods, printed', (context) => {
+  context.diagnostic(`note: shares of a director that serves pods\n${rows.map((row) => `    ${row}`).join('\n')}`);
+});
