@@ -68,6 +68,12 @@ export function realserverRequirements(facing: readonly string[], inbound: reado
   ];
 }
 
+/**
+ * Settings of IPVS, which only directors write. A realserver that shares their journal leaves them alone, whether a director is
+ * there or about to start: `cleanup` puts them back.
+ */
+export const ofDirectors = (key: string): boolean => key.startsWith('net/ipv4/vs/');
+
 export class SysctlDriver {
   readonly #port: SysctlPort;
   readonly #journal: SysctlJournal;

@@ -9,7 +9,7 @@ import { deviceMtu } from '../diff/path-mtu.ts';
 import { tunnelInterfaces, tunnelRequirements, type TunnelRequirements } from '../diff/tunnels.ts';
 import type { AddressDriver } from '../drivers/addresses.ts';
 import { merge } from '../drivers/outcome.ts';
-import { realserverRequirements, type SysctlDriver, type SysctlPlan } from '../drivers/sysctls.ts';
+import { ofDirectors, realserverRequirements, type SysctlDriver, type SysctlPlan } from '../drivers/sysctls.ts';
 import { describeTunnel, type TunnelDriver } from '../drivers/tunnels.ts';
 import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
 import type { Link } from '../native/link-types.ts';
@@ -170,7 +170,8 @@ export class RealserverPlane implements Plane {
   #planSysctls(links: readonly Link[], needs: TunnelRequirements): Promise<SysctlPlan> {
     const there = (names: readonly string[]): string[] => names.filter((name) => links.some((link) => link.name === name));
     const facing = there([this.#options.interface]);
-    return this.#options.sysctls.plan(realserverRequirements(facing, [...facing, ...there(tunnelInterfaces(needs))]));
+    const requirements = realserverRequirements(facing, [...facing, ...there(tunnelInterfaces(needs))]);
+    return this.#options.sysctls.plan(requirements, (key) => !ofDirectors(key));
   }
 
   /** What an earlier process translated and nobody asks for any more: its flows go, too. */

@@ -4,7 +4,7 @@
  */
 import type { NatBackend } from '../drivers/nat-backend.ts';
 import { failureOf, merge, type DriverOutcome } from '../drivers/outcome.ts';
-import type { SysctlDriver } from '../drivers/sysctls.ts';
+import { ofDirectors, type SysctlDriver } from '../drivers/sysctls.ts';
 import type { Presence } from '../drivers/coordinator.ts';
 import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
 import { UnsupportedError } from '../native/errors.ts';
@@ -25,9 +25,6 @@ export interface StandbyOptions {
   /** Where the director was found, for people. */
   readonly place: string;
 }
-
-/** The director's own, which are in the same journal. */
-const ofDirectors = (key: string): boolean => key.startsWith('net/ipv4/vs/');
 
 const none: PassOutcome = { written: 0, failures: [], held: undefined, full: false, due: new Map() };
 

@@ -279,3 +279,18 @@ test('auto without nftables: iptables, told in the status; nothing listens for e
   );
   await rig.kill();
 });
+
+test('settings of IPVS in the same record are those of a director: a realserver leaves them, and puts its own back', async () => {
+  const kernel = freshKernel();
+  kernel.sysctls.values.set('net/ipv4/vs/conntrack', '1');
+  kernel.sysctls.values.set('net/ipv4/conf/eth9/rp_filter', '2');
+  const folder = mkdtempSync(join(tmpdir(), 'ravel-fake-'));
+  const before = { before: '0', after: '1' };
+  const entries = { 'net/ipv4/vs/conntrack': before, 'net/ipv4/conf/eth9/rp_filter': { before: '1', after: '2' } };
+  writeFileSync(join(folder, 'sysctls-1.json'), JSON.stringify({ boot: 'boot', entries }));
+  const rig = new Rig('realserver', kernel, {}, folder);
+  await rig.publish(whole(here));
+  assert.equal(kernel.sysctls.values.get('net/ipv4/vs/conntrack'), '1');
+  assert.equal(kernel.sysctls.values.get('net/ipv4/conf/eth9/rp_filter'), '1');
+  await rig.kill();
+});
