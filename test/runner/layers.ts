@@ -8,12 +8,14 @@ import {
   freshFolder,
   freshResults,
   inNamespaces,
-  LIMIT_MS,
   nodeTestArguments,
   testFiles,
   unshareCommand,
 } from './process.ts';
 import { addFailure, addNativeOutput, type LayerResult } from './results.ts';
+
+/** All that need the machine, under emulation and in company. */
+const VM_LIMIT_MS = 40 * 60_000;
 
 /** Files of a folder, each in a process of its own, two at a time. */
 function plain(folder: string, wrapper: readonly string[] = []): (result: LayerResult) => Promise<void> {
@@ -47,7 +49,7 @@ async function vm(result: LayerResult): Promise<void> {
     return;
   }
   const out = freshFolder('build/vm-out/results');
-  const ended = await execute(['test/vm/run', '--timeout', `${LIMIT_MS / 1000 - 30}`, '--', 'test/vm/suite'], true);
+  const ended = await execute(['test/vm/run', '--timeout', `${VM_LIMIT_MS / 1000 - 30}`, '--', 'test/vm/suite'], true, VM_LIMIT_MS);
   collectGuest(result, out, testFiles('test/vm-suite').length, ended);
 }
 
