@@ -149,7 +149,7 @@ void describe('two processes', () => {
 
     director?.start();
     await waitFor('the realserver to step back', async () => !(await ruled()));
-    assert.equal(await arpIgnore(), '0');
+    await waitFor('its ARP settings to be put back', async () => (await arpIgnore()) === '0');
     await topology.hosts.client.ip(...vips.map((vip) => `neigh del ${vip} dev eth0`));
     for (const vip of vips) {
       await waitFor('the director to serve again', async () => {
