@@ -109,9 +109,19 @@ T Ports(uint16_t port) {
   return info;
 }
 
-void AppendPort(std::vector<uint8_t>& out, uint8_t protocol, uint16_t port) {
+// The flags that tell a segment which opens a connection: FIN, SYN, RST, ACK of the TCP header (RFC 9293 section 3.1),
+// and SYN.
+constexpr uint8_t kOpeningMask = 0x17;
+constexpr uint8_t kSyn = 0x02;
+
+void AppendPort(std::vector<uint8_t>& out, uint8_t protocol, uint16_t port, bool opening) {
   if (protocol == IPPROTO_TCP) {
-    Append(out, "tcp", 0, Ports<xt_tcp>(port));
+    auto info = Ports<xt_tcp>(port);
+    if (opening) {
+      info.flg_mask = kOpeningMask;
+      info.flg_cmp = kSyn;
+    }
+    Append(out, "tcp", 0, info);
   } else if (protocol == IPPROTO_UDP) {
     Append(out, "udp", 0, Ports<xt_udp>(port));
   } else {
@@ -122,7 +132,7 @@ void AppendPort(std::vector<uint8_t>& out, uint8_t protocol, uint16_t port) {
 }
 
 void AppendMatches(std::vector<uint8_t>& out, const Rule& rule) {
-  if (rule.port) AppendPort(out, rule.protocol, *rule.port);
+  if (rule.port) AppendPort(out, rule.protocol, *rule.port, rule.opening);
   if (rule.mark) {
     Append(out, "mark", 1, xt_mark_mtinfo1{.mark = rule.mark->value, .mask = rule.mark->mask, .invert = 0});
   }
@@ -234,11 +244,14 @@ bool OnePort(const T& info, uint16_t* port) {
   return info.dpts[0] == info.dpts[1];
 }
 
-bool DecodePort(const ExtensionView& match, uint8_t protocol, uint16_t* port) {
+bool DecodePort(const ExtensionView& match, uint8_t protocol, uint16_t* port, bool* opening) {
   if (protocol == IPPROTO_TCP && match.name == "tcp") {
     xt_tcp info{};
-    return Data(match, 0, &info) && OnePort(info, port) && info.spts[0] == 0 && info.spts[1] == 0xffff &&
-           info.option == 0 && info.flg_mask == 0 && info.flg_cmp == 0 && info.invflags == 0;
+    if (!Data(match, 0, &info)) return false;
+    *opening = info.flg_mask == kOpeningMask && info.flg_cmp == kSyn;
+    const bool any_flags = info.flg_mask == 0 && info.flg_cmp == 0;
+    return OnePort(info, port) && info.spts[0] == 0 && info.spts[1] == 0xffff && info.option == 0 &&
+           (*opening || any_flags) && info.invflags == 0;
   }
   if (protocol == IPPROTO_UDP && match.name == "udp") {
     xt_udp info{};
@@ -273,7 +286,7 @@ bool DecodeMatch(const ExtensionView& match, Rule& rule) {
     return info.invert == 0;
   }
   uint16_t port = 0;
-  if (rule.port || !DecodePort(match, rule.protocol, &port)) return false;
+  if (rule.port || !DecodePort(match, rule.protocol, &port, &rule.opening)) return false;
   rule.port = port;
   return true;
 }

@@ -117,6 +117,7 @@ Rule ReadRule(Reader& in) {
   if (has(RuleField::kComment)) rule.comment = in.String(XT_MAX_COMMENT_LEN - 1);
   if (has(RuleField::kProbability)) rule.probability = in.Number<uint32_t>();
   if (has(RuleField::kMark)) rule.mark = ReadMark(in);
+  rule.opening = has(RuleField::kOpening);
   const auto target = in.Number<uint8_t>();
   if (target > static_cast<uint8_t>(TargetKind::kMasquerade)) in.Fail();
   if (!in.ok()) return rule;
@@ -136,7 +137,8 @@ Rule ReadRule(Reader& in) {
       break;
   }
   const bool needs_ports = rule.port.has_value() || (rule.target == TargetKind::kDnat && rule.to_port != 0);
-  if (rule.probability > kCertain || (needs_ports && !HasPorts(rule.protocol))) in.Fail();
+  const bool opens = rule.port.has_value() && rule.protocol == IPPROTO_TCP;
+  if (rule.probability > kCertain || (needs_ports && !HasPorts(rule.protocol)) || (rule.opening && !opens)) in.Fail();
   return rule;
 }
 
@@ -180,7 +182,7 @@ void WriteRule(Writer& out, const Rule& rule) {
       bit(RuleField::kSource, rule.source.has_value()) | bit(RuleField::kDestination, rule.destination.has_value()) |
       bit(RuleField::kProtocol, rule.protocol != 0) | bit(RuleField::kPort, rule.port.has_value()) |
       bit(RuleField::kComment, !rule.comment.empty()) | bit(RuleField::kProbability, rule.probability != 0) |
-      bit(RuleField::kMark, rule.mark.has_value())));
+      bit(RuleField::kMark, rule.mark.has_value()) | bit(RuleField::kOpening, rule.opening)));
   if (rule.source) WritePrefix(out, *rule.source);
   if (rule.destination) WritePrefix(out, *rule.destination);
   if (rule.protocol != 0) out.Number(rule.protocol);

@@ -6,7 +6,7 @@
 //   chain     string name, u32 n, n rules
 //   rule      u16 fields (RuleField), then what is there, in the order of RuleField:
 //             source, destination   address, u8 length, u8 inverted
-//             protocol u8, port u16, comment string, probability u32, mark u32 value u32 mask
+//             protocol u8, port u16, comment string, probability u32, mark u32 value u32 mask, opening nothing
 //             then u8 target: jump string, set mark u32 value u32 mask, DNAT address u16 port, masquerade
 // A listing:
 //   listing   u8 present, u32 n, n of (string from, listed rule), u32 n, n of (string name, u32 n, n listed rules)
@@ -21,7 +21,7 @@
 
 namespace ravel::ipt {
 
-enum class RuleField : uint8_t { kSource, kDestination, kProtocol, kPort, kComment, kProbability, kMark };
+enum class RuleField : uint8_t { kSource, kDestination, kProtocol, kPort, kComment, kProbability, kMark, kOpening };
 
 // kProtocol when the bytes are not a program, or hold what no entry can: a name or a comment that is too long.
 Result<Program> ReadProgram(std::span<const uint8_t> bytes, Family family);

@@ -39,6 +39,7 @@ struct Rule {
   std::optional<Prefix> destination;
   uint8_t protocol = 0;  // IPPROTO_*; 0: any
   std::optional<uint16_t> port;
+  bool opening = false;      // of TCP, with a port: SYN without FIN, RST and ACK (--syn)
   std::string comment;       // empty: none
   uint32_t probability = 0;  // of 0x80000000, as xt_statistic counts; 0: no such match
   std::optional<Mark> mark;

@@ -31,12 +31,13 @@ function targetText(target: IptablesTarget, family: 4 | 6): string {
 
 /** As `iptables-save` and `ip6tables-save` print the rule, without `-A` and the chain. Prefixes have no host bits. */
 export function iptablesRuleText(rule: IptablesRule): string {
-  const { source, destination, protocol, port, mark, comment, probability, target } = rule;
+  const { source, destination, protocol, port, mark, comment, probability, opening, target } = rule;
   const words: string[] = [];
   if (source !== undefined) words.push(prefixText('-s', source));
   if (destination !== undefined) words.push(prefixText('-d', destination));
   if (protocol !== undefined) words.push(`-p ${protocolName(protocol)}`);
   if (port !== undefined && protocol !== undefined) words.push(`-m ${protocolName(protocol)} --dport ${port}`);
+  if (opening === true) words.push('--tcp-flags FIN,SYN,RST,ACK SYN');
   if (mark !== undefined) words.push(`-m mark --mark ${markMatchText(mark)}`);
   if (comment !== undefined) words.push(`-m comment --comment ${quoted(comment)}`);
   if (probability !== undefined) words.push(`-m statistic --mode random --probability ${probabilityText(probability)}`);

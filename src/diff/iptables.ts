@@ -12,12 +12,13 @@
  *     P-POSTROUTING   --mark 0x4000/0x4000 -j MASQUERADE
  *
  * A virtual service with more shares than pods (IPVS on this machine serves the rest) is jumped to with the probability
- * pods/shares, and its P-SVC-h begins with `-j P-MASQ`: what is left to IPVS bears no mark.
+ * pods/shares, and its P-SVC-h begins with `-j P-MASQ`: what is left to IPVS bears no mark. On such a machine rules for TCP
+ * match segments that open a connection only (--tcp-flags FIN,SYN,RST,ACK SYN).
  *
  * The price of a connection grows with the number of virtual services, which is what nftables has maps for. Why
  * each chain is as it is: docs/iptables.md.
  */
-import type { DesiredNatService, MasqueradePolicy, NatServiceId } from '../desired/types.ts';
+import type { DesiredNat, DesiredNatService, MasqueradePolicy, NatServiceId } from '../desired/types.ts';
 import { addressFamily, compareAddresses, parsePrefix } from '../model/address.ts';
 import type { VirtualServiceKey } from '../model/cluster.ts';
 import type {
@@ -42,6 +43,8 @@ export interface IptablesLayout {
   /** Our chains are this one and those that begin with it and a hyphen. At most 7 characters. */
   readonly prefix: string;
   readonly masquerade: MasqueradePolicy;
+  /** As in {@link DesiredNat}. Default false. */
+  readonly openingOnly?: DesiredNat['openingOnly'];
   /** 16 characters that a chain's name may have, the same for the same text: `chainHash` of native/iptables-hash.ts. */
   readonly hash: (text: string) => string;
 }
@@ -49,6 +52,9 @@ export interface IptablesLayout {
 type Pod = DesiredNatService['pods'][number];
 
 const host = (address: string, family: 'ip' | 'ip6'): IptablesPrefix => ({ address, length: family === 'ip' ? 32 : 128 });
+
+/** IPPROTO_TCP. */
+const TCP = 6;
 
 const jumpTo = (chain: string): IptablesRule['target'] => ({ kind: 'jump', chain });
 
@@ -150,7 +156,7 @@ export function iptablesProgram(
   layout: IptablesLayout,
   masqueraded: Iterable<NatServiceId> = [],
 ): IptablesProgram {
-  const { prefix, family, masquerade } = layout;
+  const { prefix, family, masquerade, openingOnly = false } = layout;
   if (prefix.length > LONGEST_PREFIX) {
     throw new RangeError(`chain prefix ${prefix}: at most ${LONGEST_PREFIX} characters, a chain's name has 28`);
   }
@@ -162,7 +168,8 @@ export function iptablesProgram(
   const base: IptablesRule[] = [];
   for (const service of wanted.sort(byVirtualService)) {
     const { comment, pods, slots = 0 } = service;
-    const named = { ...match(service), ...(comment === '' ? {} : { comment }) };
+    const opening = openingOnly && service.protocol === TCP ? { opening: true } : {};
+    const named = { ...match(service), ...opening, ...(comment === '' ? {} : { comment }) };
     const share = isShared(service) ? { probability: pods.length / slots } : {};
     if (masquerade.enabled && !isShared(service)) base.push({ ...named, target: jumpTo(`${prefix}-MASQ`) });
     base.push({ ...named, ...share, target: jumpTo(chains.nameFor(service)) });

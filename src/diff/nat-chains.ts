@@ -22,6 +22,7 @@ export function usesOf(
   wanted: (area: NatArea) => ReadonlyMap<VirtualServiceKey, DesiredNatService>,
   keys: readonly VirtualServiceKey[],
   whole: boolean,
+  openingOnly: boolean,
 ): Uses {
   const pods = new Map<Address, number>();
   const chains = new Map<string, { readonly by: number; readonly make?: () => NatChain }>();
@@ -43,7 +44,7 @@ export function usesOf(
       const service = wanted(area).get(key);
       if (service === undefined) continue;
       podUse(service.pods, 1);
-      chainUse(chainOf(area, service), 1, () => podsChain(layout, area, service.protocol, slotCount(service)));
+      chainUse(chainOf(area, service), 1, () => podsChain(layout, area, service.protocol, slotCount(service), openingOnly));
     }
   }
   return { pods, chains };

@@ -26,6 +26,9 @@ import type { DesiredNat, MasqueradePolicy } from '../desired/types.ts';
 import { parsePrefix, type AddressFamily } from '../model/address.ts';
 import type { Chain, ChainHook, KeyPart, SetSpec, Statement, TableId } from '../native/nftables-types.ts';
 
+/** IPPROTO_TCP. */
+const TCP = 6;
+
 export const NAT_TABLE: TableId = { family: 'ip', name: 'ravel' };
 export const NAT_TABLE_6: TableId = { family: 'ip6', name: 'ravel' };
 
@@ -203,11 +206,13 @@ export function baseChains(of: NatLayout, { masquerade, outside = [] }: NatFrame
   ];
 }
 
-export function podsChain(of: NatLayout, area: NatArea, protocol: number, slots: number): NatChain {
+/** `openingOnly` as in {@link DesiredNat}; clients on this machine are seen in both directions, so it is not for `inside`. */
+export function podsChain(of: NatLayout, area: NatArea, protocol: number, slots: number, openingOnly = false): NatChain {
   const choose: NatRule = {
     statements: [
       // The kernel translates ports only where the protocol is known to have them.
       { kind: 'protocol', protocol },
+      ...(openingOnly && protocol === TCP && area.kind === 'local' ? [{ kind: 'tcpSyn' } as const] : []),
       { kind: 'dnatMap', key: [...serviceKey(of), { numgen: 'random', modulus: slots }], map: area.endpoints.name },
     ],
   };
@@ -232,7 +237,7 @@ export function segmentsChain(of: NatLayout, sizes: readonly number[]): NatChain
     rules: sizes.map((bytes) => ({
       statements: [
         { kind: 'inSet', key: [`${word(of)} saddr`], set: segmentsSet(of, bytes).name },
-        { kind: 'protocol', protocol: 6 },
+        { kind: 'protocol', protocol: TCP },
         { kind: 'tcpSyn' },
         { kind: 'maxSegment', bytes },
       ],

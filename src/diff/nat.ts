@@ -125,7 +125,7 @@ class Planner {
   }
 
   #uses(keys: readonly VirtualServiceKey[], whole: boolean): Uses {
-    return usesOf(this.#state, this.#layout, (area) => this.#wanted(area), keys, whole);
+    return usesOf(this.#state, this.#layout, (area) => this.#wanted(area), keys, whole, this.#desired.openingOnly === true);
   }
 
   /** The chains that there are whatever the virtual services. */

@@ -249,8 +249,8 @@ export class IptablesNat implements NatBackend {
     return { ...failure, message: `${TOOL[family]}: ${failure.message}`, family: NUMBER[family] };
   }
 
-  #program(services: Services, family: IptablesFamily, { masquerade, masqueraded }: DesiredNat): IptablesProgram {
-    const layout = { family, prefix: this.#prefix, masquerade, hash: (text: string) => this.#hash(text) };
+  #program(services: Services, family: IptablesFamily, { masquerade, masqueraded, openingOnly = false }: DesiredNat): IptablesProgram {
+    const layout = { family, prefix: this.#prefix, masquerade, openingOnly, hash: (text: string) => this.#hash(text) };
     return iptablesProgram(services.values(), layout, masqueraded?.values());
   }
 

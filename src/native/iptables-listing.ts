@@ -12,7 +12,7 @@ import type {
 } from './iptables-types.ts';
 
 /** enum RuleField, as in iptables-program.ts. */
-const FIELDS = ['source', 'destination', 'protocol', 'port', 'comment', 'probability', 'mark'] as const;
+const FIELDS = ['source', 'destination', 'protocol', 'port', 'comment', 'probability', 'mark', 'opening'] as const;
 
 const text = new TextDecoder();
 
@@ -75,6 +75,8 @@ class ListingReader {
         return this.#u32() / 2 ** 31;
       case 'mark':
         return this.#mark();
+      case 'opening':
+        return true;
     }
   }
 

@@ -32,7 +32,7 @@ const OTHERS: readonly string[] = ['KUBE', 'cali', 'CNI', 'FLANNEL', 'CILIUM', '
 const PORT_PROTOCOLS = new Set([6, 17, 132]);
 
 /** enum RuleField. */
-const FIELD = { source: 1, destination: 2, protocol: 4, port: 8, comment: 16, probability: 32, mark: 64 } as const;
+const FIELD = { source: 1, destination: 2, protocol: 4, port: 8, comment: 16, probability: 32, mark: 64, opening: 128 } as const;
 /** enum TargetKind. */
 const TARGET_KIND = { jump: 0, setMark: 1, dnat: 2, masquerade: 3 } as const;
 
@@ -120,7 +120,7 @@ class Encoder {
   }
 
   #rule(rule: IptablesRule): void {
-    const { source, destination, protocol, port, mark, comment, probability, target } = object(rule, '');
+    const { source, destination, protocol, port, mark, comment, probability, opening, target } = object(rule, '');
     const writer = this.#writer;
     writer.u16(
       (source === undefined ? 0 : FIELD.source) |
@@ -129,7 +129,8 @@ class Encoder {
         (port === undefined ? 0 : FIELD.port) |
         (comment === undefined ? 0 : FIELD.comment) |
         (probability === undefined ? 0 : FIELD.probability) |
-        (mark === undefined ? 0 : FIELD.mark),
+        (mark === undefined ? 0 : FIELD.mark) |
+        (opening === true ? FIELD.opening : 0),
     );
     if (source !== undefined) this.#writePrefix(source, 'source');
     if (destination !== undefined) this.#writePrefix(destination, 'destination');
@@ -138,6 +139,7 @@ class Encoder {
       if (!PORT_PROTOCOLS.has(protocol as number)) throw new RangeError('port: needs protocol 6 (TCP), 17 (UDP) or 132 (SCTP)');
       writer.u16(integer(port, 0, 0xffff, 'port'));
     }
+    if (opening === true && (protocol !== 6 || port === undefined)) throw new RangeError('opening: needs protocol 6 (TCP) and a port');
     if (comment !== undefined) this.#comment(comment);
     if (probability !== undefined) this.#probability(probability);
     if (mark !== undefined) this.#mark(mark, 'mark');

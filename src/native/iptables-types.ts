@@ -38,6 +38,8 @@ export interface IptablesRule {
   readonly protocol?: number;
   /** `--dport`: one port, of TCP (6), UDP (17) or SCTP (132). */
   readonly port?: number;
+  /** `--syn`: only segments that open a connection. With protocol 6 (TCP) and a port. Default false. */
+  readonly opening?: boolean;
   /** `-m mark --mark value/mask`. */
   readonly mark?: IptablesMark;
   /** `-m comment`: 1 to 255 bytes without control characters. */

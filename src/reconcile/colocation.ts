@@ -236,11 +236,11 @@ export class DirectorRules {
   }
 
   #desired({ target, addresses, held, heldMasqueraded }: RulesAsked, tracked: boolean): DesiredNat {
-    const { masquerade, outside, counters } = this.#options;
+    const { masquerade, outside, counters, colocated: openingOnly } = this.#options;
     if (this.#list?.of !== addresses) this.#list = { of: addresses, list: [...addresses] };
     return {
       ...{ services: this.#services(target, held, tracked), addresses: this.#list.list, masquerade, counters },
-      ...{ inside: target.inside, outside },
+      ...{ inside: target.inside, outside, openingOnly },
       masqueraded: heldMasqueraded.size === 0 ? target.masqueraded : new Map([...target.masqueraded, ...heldMasqueraded]),
     };
   }

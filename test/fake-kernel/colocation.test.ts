@@ -79,6 +79,31 @@ for (const backend of backends) {
       await rig.kill();
     });
 
+    test('C14: what is under way and forgotten by connection tracking goes on to IPVS: only what opens a connection draws', async () => {
+      const later = { ...packet, opens: false };
+      const rig = rigOf(backend, machine(), { masquerade: { enabled: true } });
+      for (const api of [API, local]) {
+        await rig.publish(whole(state(api)));
+        assert.equal(
+          shares(rig.kernel, backend).some(({ at }) => at === '10.50.1.2:8080'),
+          true,
+        );
+        assert.deepEqual(
+          shares(rig.kernel, backend, later).map(({ at, source, share }) => [at, source, share]),
+          [[`${vip}:80`, packet.source, 1]],
+        );
+      }
+      await rig.kill();
+      // A realserver has nobody to leave them to, and connection tracking there sees both directions.
+      const node = new Rig('realserver', freshKernel(), { nodeName: 'n1', natBackend: backend });
+      await node.publish(whole(state(API)));
+      assert.equal(
+        shares(node.kernel, backend, later).some(({ at }) => at === `${vip}:80`),
+        false,
+      );
+      await node.kill();
+    });
+
     test('C14: all pods here: all connections stay, and IPVS has no such service', async () => {
       const rig = rigOf(backend);
       await rig.publish(whole(state(local)));

@@ -32,6 +32,7 @@ function matches(rule: IptablesRule, { packet, mark }: Way): boolean {
     inside(packet.destination, rule.destination) &&
     (rule.protocol === undefined || rule.protocol === packet.protocol) &&
     (rule.port === undefined || rule.port === packet.port) &&
+    (rule.opening !== true || (packet.opens ?? true)) &&
     (rule.mark === undefined || (mark & rule.mark.mask) === rule.mark.value)
   );
 }

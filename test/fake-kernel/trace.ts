@@ -13,6 +13,8 @@ export interface Packet {
   /** IPPROTO number. */
   readonly protocol: number;
   readonly port: number;
+  /** Opens a connection; else a later segment of one that connection tracking does not know. Default true. */
+  readonly opens?: boolean;
   /** Interface it comes in on, or `local` when a process of this machine sends it. Default `eth0`. */
   readonly from?: string;
 }
@@ -115,6 +117,7 @@ class Walk {
       case 'destinationTranslated':
         return matched(branch, packet.destination !== branch.original.destination);
       case 'tcpSyn':
+        return matched(branch, packet.opens ?? true);
       case 'maxSegment':
         throw new Error('a nat chain has nothing to say about segments');
       case 'protocol':
