@@ -42,9 +42,12 @@ const ruleOf = (chains: readonly string[]): fc.Arbitrary<IptablesRule> =>
         mark,
         comment: fc.string({ minLength: 1, maxLength: 20, unit: 'grapheme-ascii' }),
         probability: fc.integer({ min: 1, max: 2 ** 31 }).map((bits) => bits / 2 ** 31),
+        opening: fc.constant(true),
       },
       { requiredKeys: [] },
     )
+    // Flags are matched together with a port.
+    .map(({ opening, ...rule }) => (opening === true && rule.port !== undefined ? { ...rule, opening } : rule))
     .chain((rule) => target(chains).map((chosen) => ({ ...rule, protocol: 6, target: chosen })));
 
 const program: fc.Arbitrary<IptablesProgram> = fc.subarray(NAMES).chain((names) =>
