@@ -4,6 +4,8 @@
  * not change, so that identity (`===`) means "unchanged" everywhere downstream.
  */
 
+import type { BgpConfig } from './bgp.ts';
+
 /** Canonical text of an IP address, as {@link file://./address.ts} prints it: the identity of an address. */
 export type Address = string;
 
@@ -125,6 +127,8 @@ export interface ClusterState {
    * the source cannot know: then a director waits a fixed time instead.
    */
   readonly confirmed?: ReadonlyMap<string, number>;
+  /** Absent: the configuration says nothing of it. A change of it is a change of everything. */
+  readonly bgp?: BgpConfig;
 }
 
 /**
@@ -173,7 +177,17 @@ export type ReasonCode =
   | 'InterfaceDown'
   | 'AddressConflict'
   | 'GuardHeld'
-  | 'DirectorPresent';
+  | 'DirectorPresent'
+  /** The BGP daemon is not there, or does not answer. */
+  | 'BgpUnreachable'
+  /** The BGP daemon refused the route. */
+  | 'BgpRefused'
+  /** The route is in the daemon, and no neighbour is up to hear it. */
+  | 'BgpNoSession'
+  /** A neighbour announces the same prefix. */
+  | 'BgpConflict'
+  /** On the way to a planned stop. */
+  | 'BgpDraining';
 
 export interface Reason {
   readonly code: ReasonCode;

@@ -1,5 +1,7 @@
 /** Everything that can be chosen about an agent, already validated. */
 import type { MasqueradePolicy } from '../desired/types.ts';
+import type { RouteAttributes } from '../model/bgp.ts';
+import type { Address } from '../model/cluster.ts';
 import type { GuardOptions } from '../reconcile/guard.ts';
 
 export type Mode = 'director' | 'realserver';
@@ -29,6 +31,22 @@ export interface DefaultListener {
   readonly port: number;
 }
 
+/** How a director announces by BGP. */
+export interface BgpOptions {
+  /** `host:port`, `[v6]:port` or `unix:/path` of the daemon's gRPC server. */
+  readonly endpoint: string;
+  /** Absent: in the clear, as the daemon does by default; files are read at each connection. */
+  readonly tls?: { readonly caFile?: string; readonly certificateFile?: string; readonly keyFile?: string; readonly serverName?: string };
+  /** What every route says; the configuration may say otherwise for a VIP. */
+  readonly attributes: RouteAttributes;
+  /** By family; absent: the daemon's own address of each session. */
+  readonly nextHop: { readonly 4?: Address; readonly 6?: Address };
+  /** Prefix lengths announced: 32 and 128, or shorter for one route that stands for all VIPs within. */
+  readonly prefixLength: { readonly 4: number; readonly 6: number };
+  /** On SIGTERM: how long routers are given to move on, milliseconds. 0: routes stay when the agent ends. */
+  readonly drainMilliseconds: number;
+}
+
 export interface AgentOptions {
   readonly mode: Mode;
   /** A director that was started as `director,realserver`: it also tells the cluster what it has programmed. Absent: false. */
@@ -50,6 +68,8 @@ export interface AgentOptions {
   readonly coordinatorPorts: readonly number[];
   /** A realserver starts after so many failed looks for a director on its machine, one a second. */
   readonly failoverProbes: number;
+  /** Present exactly in mode `bgp`. */
+  readonly bgp?: BgpOptions;
   /** By what connection limits are divided among destinations. */
   readonly thresholdDivisor: 'weight' | 'nodes';
   /** Write the defaults of net.ipv4.vs that docs/dataplane.md lists; false: only what is asked for by name. */
