@@ -19,6 +19,23 @@ export interface RouteAttributes {
   readonly med?: number;
 }
 
+/** What the flags say about routes to VIPs. */
+export interface RouteOptions {
+  /** What every route says; the configuration may say otherwise for a VIP. */
+  readonly attributes: RouteAttributes;
+  /** By family; absent: the daemon's own address of each session. */
+  readonly nextHop: { readonly 4?: Address; readonly 6?: Address };
+  /** Prefix lengths announced: 32 and 128, or shorter for one route that stands for all VIPs within. */
+  readonly prefixLength: { readonly 4: number; readonly 6: number };
+}
+
+/** One route of ours: `192.0.2.10/32`, canonical text, host bits zero. */
+export interface BgpPath extends RouteAttributes {
+  readonly prefix: string;
+  /** `0.0.0.0` or `::`: the daemon puts in its own address of each session. */
+  readonly nextHop: Address;
+}
+
 /** Detection of a dead path, RFC 5880. Both intervals in milliseconds. */
 export interface BfdOptions {
   readonly transmitMilliseconds: number;

@@ -3,7 +3,7 @@ import { tcpCoordinator } from '../drivers/coordinator.ts';
 import { NatChoice } from '../drivers/nat-choice.ts';
 import { SysctlDriver } from '../drivers/sysctls.ts';
 import { errorFields } from '../observe/log.ts';
-import { Backoff } from '../reconcile/backoff.ts';
+import { Backoff } from '../model/backoff.ts';
 import { sleep } from '../reconcile/drift.ts';
 import { StandbyPlane } from '../reconcile/standby.ts';
 import type { Composition, Listener, ListenerHooks, Parts } from './composition.ts';

@@ -1,7 +1,6 @@
 /** Everything that can be chosen about an agent, already validated. */
 import type { MasqueradePolicy } from '../desired/types.ts';
-import type { RouteAttributes } from '../model/bgp.ts';
-import type { Address } from '../model/cluster.ts';
+import type { RouteOptions } from '../model/bgp.ts';
 import type { GuardOptions } from '../reconcile/guard.ts';
 
 export type Mode = 'director' | 'realserver';
@@ -32,17 +31,11 @@ export interface DefaultListener {
 }
 
 /** How a director announces by BGP. */
-export interface BgpOptions {
+export interface BgpOptions extends RouteOptions {
   /** `host:port`, `[v6]:port` or `unix:/path` of the daemon's gRPC server. */
   readonly endpoint: string;
   /** Absent: in the clear, as the daemon does by default; files are read at each connection. */
   readonly tls?: { readonly caFile?: string; readonly certificateFile?: string; readonly keyFile?: string; readonly serverName?: string };
-  /** What every route says; the configuration may say otherwise for a VIP. */
-  readonly attributes: RouteAttributes;
-  /** By family; absent: the daemon's own address of each session. */
-  readonly nextHop: { readonly 4?: Address; readonly 6?: Address };
-  /** Prefix lengths announced: 32 and 128, or shorter for one route that stands for all VIPs within. */
-  readonly prefixLength: { readonly 4: number; readonly 6: number };
   /** On SIGTERM: how long routers are given to move on, milliseconds. 0: routes stay when the agent ends. */
   readonly drainMilliseconds: number;
 }

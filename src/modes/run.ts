@@ -6,7 +6,7 @@ import type { AgentDocument } from '../observe/agent-document.ts';
 import { errorFields } from '../observe/log.ts';
 import { ReasonJournal } from '../observe/reasons.ts';
 import { serveStatus, stopServing } from '../observe/status-server.ts';
-import { Backoff } from '../reconcile/backoff.ts';
+import { Backoff } from '../model/backoff.ts';
 import { sleep } from '../reconcile/drift.ts';
 import { ReconcileLoop } from '../reconcile/loop.ts';
 import type { DriverFailure } from '../drivers/outcome.ts';

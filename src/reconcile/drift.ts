@@ -8,7 +8,7 @@ import type { Clock, Random } from '../model/clock.ts';
 import type { LinkEvent } from '../native/link-types.ts';
 import type { NftEvent, TableId } from '../native/nftables-types.ts';
 import { errorFields, type Log } from '../observe/log.ts';
-import { Backoff } from './backoff.ts';
+import { Backoff } from '../model/backoff.ts';
 
 export interface StreamOptions<Event> {
   /** For the log: `nftables events`. */

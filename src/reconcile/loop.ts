@@ -6,7 +6,7 @@ import { failureOf, type DriverFailure } from '../drivers/outcome.ts';
 import type { Publication, VirtualServiceKey } from '../model/cluster.ts';
 import type { Clock, Random } from '../model/clock.ts';
 import type { Log } from '../observe/log.ts';
-import { Backoff } from './backoff.ts';
+import { Backoff } from '../model/backoff.ts';
 import { Gate, type Work } from './gate.ts';
 import type { PassOutcome, Plane } from './plane.ts';
 

@@ -2,15 +2,10 @@
  * The BGP daemon as the rest of the agent sees it. `client.ts` speaks to the real one; tests may put another behind it.
  * Everything here rejects with a {@link DaemonError} and has a deadline.
  */
-import type { BfdOptions, BgpPeer, RouteAttributes } from '../../model/bgp.ts';
+import type { BfdOptions, BgpPath, BgpPeer } from '../../model/bgp.ts';
 import type { Address } from '../../model/cluster.ts';
 
-/** One route of ours: `192.0.2.10/32`, canonical text, host bits zero. */
-export interface BgpPath extends RouteAttributes {
-  readonly prefix: string;
-  /** `0.0.0.0` or `::`: the daemon puts in its own address of each session. */
-  readonly nextHop: Address;
-}
+export type { BgpPath };
 
 /** A route as the daemon lists it. */
 export interface ListedPath {
@@ -19,6 +14,8 @@ export interface ListedPath {
   readonly ours: boolean;
   /** Neighbour that told it; undefined for routes made on this machine. */
   readonly neighbour: Address | undefined;
+  /** Autonomous system that it comes from: the last of AS_PATH. Absent where that is empty: it was made in our own. */
+  readonly originAsn?: number;
   readonly best: boolean;
 }
 
@@ -45,6 +42,11 @@ export interface PeerStatus {
   readonly ours: boolean;
   /** Its set-up as the daemon has it; what it does not tell is absent. The password is never there. */
   readonly configured: Omit<BgpPeer, 'passwordFile'>;
+  /**
+   * Whether this is the password that the daemon has for it; undefined asks for none. A function, so that the password is in no
+   * document. Absent: the daemon does not tell.
+   */
+  readonly hasPassword?: (password: string | undefined) => boolean;
 }
 
 /** A neighbour to set up; the password is read by then. */

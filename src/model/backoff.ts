@@ -1,4 +1,4 @@
-import type { Random } from '../model/clock.ts';
+import type { Random } from './clock.ts';
 
 export interface BackoffOptions {
   /** Delay after the first failure, milliseconds. Default 100. */
