@@ -30,7 +30,10 @@ export class ConntrackSweeper {
   #last = Number.NEGATIVE_INFINITY;
   #soon: Timer | undefined;
   #later: Timer | undefined;
-  #running: Promise<void> | undefined;
+  /** Never rejects. */
+  #running: Promise<void> = Promise.resolve();
+  /** Begins when {@link #running} has settled. */
+  #waiting: Promise<void> | undefined;
   #warning: string | undefined;
   #removed = 0;
 
@@ -74,14 +77,16 @@ export class ConntrackSweeper {
     this.#begun.clear();
   }
 
-  /** One at a time. */
-  async #look(): Promise<void> {
+  /** One at a time, and at most one that waits: it sees all that was asked for until it begins. */
+  #look(): Promise<void> {
     this.#soon?.cancel();
     this.#soon = undefined;
-    await this.#running;
-    this.#last = this.#options.clock.now();
-    this.#running = this.#sweep();
-    await this.#running;
+    this.#waiting ??= this.#running.then(() => {
+      this.#waiting = undefined;
+      this.#last = this.#options.clock.now();
+      return (this.#running = this.#sweep());
+    });
+    return this.#waiting;
   }
 
   #wanted(): Services {

@@ -103,6 +103,37 @@ test('what slipped through while rules changed is found a second later; changes 
   await rig.kill();
 });
 
+test('looks never overlap, however many wait for a slow one', async () => {
+  const clock = new FakeClock();
+  let [running, most, looks] = [0, 0, 0];
+  const ends: (() => void)[] = [];
+  const slow = {
+    retire: () => {},
+    plan: async () => {
+      looks += 1;
+      most = Math.max(most, (running += 1));
+      await new Promise<void>((resolve) => ends.push(resolve));
+      running -= 1;
+      return { services: [] };
+    },
+    apply: () => Promise.resolve({ written: 0, failures: [] }),
+  } as unknown as ConntrackDriver;
+  const sweeper = new ConntrackSweeper({ driver: slow, clock, log: collectingLog([]) });
+  const asked = [sweeper.after(new Map())];
+  for (let turn = 0; turn < 3; turn += 1) {
+    await clock.advance(1000);
+    asked.push(sweeper.after(new Map()));
+  }
+  for (let turn = 0; turn < 10; turn += 1) {
+    for (const end of ends.splice(0)) end();
+    await clock.advance(0);
+  }
+  await Promise.all(asked);
+  sweeper.stop();
+  assert.equal(most, 1);
+  assert.equal(looks, 2, 'the one under way, and one for all that was asked for meanwhile');
+});
+
 test('TCP alone is never looked for', async () => {
   const rig = new Rig('realserver', undefined, options);
   await rig.publish(whole(udp(['n1'], 'tcp')));
