@@ -7,7 +7,7 @@ import { IpvsDriver } from '../drivers/ipvs.ts';
 import { NatChoice } from '../drivers/nat-choice.ts';
 import { SysctlDriver } from '../drivers/sysctls.ts';
 import { TunnelDriver } from '../drivers/tunnels.ts';
-import { Announcing } from '../reconcile/announcing.ts';
+import { SegmentAnnouncing } from '../reconcile/announcing-segment.ts';
 import { DirectorRules } from '../reconcile/colocation.ts';
 import { ConntrackSweeper } from '../reconcile/conntrack-sweeper.ts';
 import type { Unconfirmed } from '../reconcile/director-target.ts';
@@ -30,7 +30,7 @@ export function director(options: AgentOptions, parts: Parts): Composition {
     isOwnMac: (mac) => addresses.macs.has(mac),
     vipsChanged: (vips) => vipsChanged(vips),
   });
-  const announcing = new Announcing(announcer, announced);
+  const announcing = new SegmentAnnouncing(announcer, announced);
   const rules = new DirectorRules({
     ...{ nat, colocated, counters: options.natCounters },
     // Another director may send packets here by a tunnel; names of devices that are not there match nothing.

@@ -120,6 +120,7 @@ export class DirectorPlane implements Plane {
 
   async #passAll(state: ClusterState): Promise<PassOutcome> {
     const { ipvs, addresses, sysctls, rules, tunnels, announcing } = this.#options;
+    announcing.configure(state);
     const needed = anyNeedsRules(state);
     const { before, look, plan: planIpvs } = await this.#observe(needed);
     await this.#update({ state, change: { all: true } }, look);
@@ -190,7 +191,7 @@ export class DirectorPlane implements Plane {
     ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
     const late = await rules.applyAfter(ruling, asked, early);
     await this.#sweep(false);
-    const fresh = [...this.#ready(touched, placed)].filter((address) => !announcing.announcer.has(address));
+    const fresh = [...this.#ready(touched, placed)].filter((address) => !announcing.has(address));
     const announced = await announcing.announce(fresh);
     return { ...merge([withdrawn, early, outcome, late, announced]), held: this.#held, full: false, ...this.#later() };
   }
@@ -220,12 +221,14 @@ export class DirectorPlane implements Plane {
     return (key) => ({ ...(services?.sight(key) ?? asWritten(ipvs.known(key))), local: rules.holds(key) });
   }
 
-  /** Packets for pods here come in as at a realserver, but this host is to answer ARP. */
+  /** Packets for pods here come in as at a realserver; whether this host answers ARP is the announcer's to say. */
   #planSysctls(state: ClusterState, needed: boolean, links: readonly Link[]): Promise<SysctlPlan> {
-    const { rules, sysctls, settings } = this.#options;
-    const inbound = rules.colocated ? [this.#options.interface, ...tunnelInterfaces(this.#tunnels(state))] : [];
-    const there = inbound.filter((name) => links.some((link) => link.name === name));
-    return sysctls.plan([...settings({ conntrack: rules.colocated || needed }), ...realserverRequirements([], there)]);
+    const { rules, sysctls, settings, announcing, interface: facing } = this.#options;
+    const inbound = rules.colocated ? [facing, ...tunnelInterfaces(this.#tunnels(state))] : [];
+    const isThere = (name: string): boolean => links.some((link) => link.name === name);
+    const announcer = isThere(facing) ? announcing.settings(facing) : [];
+    const own = settings({ conntrack: rules.colocated || needed });
+    return sysctls.plan([...own, ...announcer, ...realserverRequirements([], inbound.filter(isThere))]);
   }
 
   #tunnels(state: ClusterState): TunnelRequirements {
@@ -253,6 +256,7 @@ export class DirectorPlane implements Plane {
     const { addresses, rules, announcing } = this.#options;
     this.forget();
     this.#state = state;
+    announcing.configure(state);
     const needed = anyNeedsRules(state);
     const { before, look, plan: planIpvs } = await this.#observe(needed);
     await this.#target.update({ state, change: { all: true } }, look);
@@ -263,25 +267,25 @@ export class DirectorPlane implements Plane {
     const { operations } = await this.#planSysctls(state, needed, before.links);
     const tunnelling = await this.#planTunnels(state);
     const ruling = await rules.preview({ target: this.#target, addresses: this.#addresses, needed, ...heldRules });
-    const silent = await announcing.goingDown((address) => this.#mayAnnounce(address));
-    const spoken = await announcing.goingUp(this.#target.backed);
+    const silent = await announcing.goingDown(new Set([...this.#addresses].filter((address) => this.#mayAnnounce(address))));
+    const spoken = await announcing.goingUp(new Set(this.#target.backed));
     return {
       changes: [
-        ...silent.map(describeLink),
+        ...silent,
         ...tunnelling.operations.map(describeTunnel),
         ...operations.map(describeSysctl),
         ...up.map(describeLink),
         ...(ruling === undefined ? [] : describeNat(rules.kind, ruling)),
         ...plan.operations.map(({ operation }) => describeIpvs(operation)),
         ...down.map(describeLink),
-        ...spoken.map(describeLink),
+        ...spoken,
       ],
       held,
     };
   }
 
   status(): PlaneStatus {
-    const { ipvs, sysctls, rules, sweeper } = this.#options;
+    const { ipvs, sysctls, rules, sweeper, announcing } = this.#options;
     const { foreign } = ipvs;
     const keys = [...this.#target.reasons.keys(), ...(this.#held?.keys ?? []), ...foreign.map(({ key }) => key)];
     const reasons = new Map<VirtualServiceKey, Reason>();
@@ -292,7 +296,7 @@ export class DirectorPlane implements Plane {
     const vips = (this.#state?.addresses ?? []).map((address) => this.vip(address));
     return {
       ...{ reasons, vips, foreign: foreign.map(({ key, message }) => ({ key, message })) },
-      warnings: [...sysctls.warnings, ...rules.warnings, ...sweeper.warnings],
+      warnings: [...sysctls.warnings, ...rules.warnings, ...sweeper.warnings, ...announcing.warnings],
       ...(rules.chosen === undefined ? {} : { nat: rules.chosen }),
       ...(rules.colocated ? { local: rules.shares } : {}),
     };
@@ -307,7 +311,7 @@ export class DirectorPlane implements Plane {
   }
 
   vip(address: Address): VipStatus {
-    const status = this.#options.announcing.announcer.status(address);
+    const status = this.#options.announcing.status(address);
     const conflicts = status?.conflicts ?? 0;
     if (status !== undefined) return { address, announced: status.announced, reason: status.reason, conflicts };
     return { address, announced: false, reason: this.#whySilent(address), conflicts };
