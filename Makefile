@@ -36,7 +36,7 @@ bundle: build ## build what is released: dist/ravel-agent.js and dist/native
 
 .PHONY: test
 test: bundle ## run all test layers but e2e (LAYERS=unit,netns selects)
-	@scripts/system-packages net
+	@scripts/system-packages net bgp
 	@$(SCRIPT) test/run.ts $(if $(LAYERS),--layers=$(LAYERS))
 
 .PHONY: test-unit test-property test-fake
@@ -51,9 +51,10 @@ test-fake: deps ## drivers and loop on the fake kernel
 test-native: build ## the addon: misuse, sanitizers, leaks
 	@$(SCRIPT) test/run.ts --layers=native
 test-netns: bundle ## against the running kernel, in network namespaces
-	@scripts/system-packages net
+	@scripts/system-packages net bgp
 	@$(SCRIPT) test/run.ts --layers=netns
 test-vm: bundle ## IPVS and real packets, in a VM if this kernel has no ip_vs
+	@scripts/system-packages net bgp
 	@$(SCRIPT) test/run.ts --layers=vm
 
 .PHONY: test-e2e soak
@@ -66,7 +67,7 @@ soak: bundle ## API server away for DOWN (30m), then changes for CHURN (20m); pr
 
 .PHONY: bench
 bench: bundle ## measure against the goals; writes build/bench.json
-	@scripts/system-packages net e2e
+	@scripts/system-packages net bgp e2e
 	@$(SCRIPT) test/bench/run.ts
 
 .PHONY: demo

@@ -116,7 +116,7 @@ export function valueSets(): ReadonlyMap<string, string> {
 
 export const renderedFile = (set: string): string => join(renderedFolder, `${set}.yaml`);
 
-/** $HELM, the one on the path, or the one that `scripts/control-plane helm` has built; undefined: there is none. */
+/** $HELM, the one on the path, or the one that `scripts/go-programs helm` has built; undefined: there is none. */
 export function findHelm(): string | undefined {
   const chosen = process.env['HELM'];
   if (chosen !== undefined && chosen !== '') return chosen;
@@ -153,9 +153,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   writeFileSync(schemaFile, schemaText());
   const helm = findHelm();
   if (helm === undefined) {
-    process.stderr.write(
-      'scripts/chart.ts: no Helm here, the rendered manifests stay as they are (scripts/control-plane helm builds one)\n',
-    );
+    process.stderr.write('scripts/chart.ts: no Helm here, the rendered manifests stay as they are (scripts/go-programs helm builds one)\n');
   } else {
     mkdirSync(renderedFolder, { recursive: true });
     for (const [set, file] of valueSets()) {

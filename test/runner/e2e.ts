@@ -15,8 +15,8 @@ import { renderTable, type Row } from '../e2e/lab/table.ts';
 import { collectGuest, compiledPrograms, execute, freshFolder, inNamespaces, testFiles } from './process.ts';
 import { addFailure, type LayerResult } from './results.ts';
 
-/** scripts/control-plane ends so when there is no Go toolchain that would do. */
-const NO_TOOLCHAIN = 3;
+/** scripts/go-programs ends so when there is no Go toolchain that would do. */
+export const NO_TOOLCHAIN = 3;
 /** A cold build downloads a gigabyte of modules. */
 const BUILD_LIMIT_MS = 30 * 60_000;
 /** A test file on this host's kernel. */
@@ -31,11 +31,11 @@ const base = (file: string): string => path.basename(file, '.test.ts');
 
 /** Where the programs are; undefined, with the reason in `result`, when they cannot be had. */
 async function built(result: LayerResult, what: string): Promise<string | undefined> {
-  const ended = await execute(['scripts/control-plane', what], true, BUILD_LIMIT_MS);
+  const ended = await execute(['scripts/go-programs', what], true, BUILD_LIMIT_MS);
   const lines = ended.output.trim().split('\n');
   if (ended.status === 0) return lines.find((line) => line.startsWith('/') && existsSync(line));
   if (ended.status === NO_TOOLCHAIN) result.notRun = lines.at(-1) ?? 'no Go toolchain';
-  else addFailure(result, `scripts/control-plane ${what} ended with status ${ended.status}:\n${ended.output.slice(-4000)}`);
+  else addFailure(result, `scripts/go-programs ${what} ended with status ${ended.status}:\n${ended.output.slice(-4000)}`);
   return undefined;
 }
 

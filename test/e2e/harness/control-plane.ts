@@ -69,7 +69,7 @@ export class ControlPlane {
   }
 
   /**
-   * @param binaries folder that scripts/control-plane printed
+   * @param binaries folder that scripts/go-programs printed
    * @param segmentNames further subject alternative names of the API server: `IP:10.20.0.2`
    */
   static async start(binaries: string, segmentNames: readonly string[] = []): Promise<ControlPlane> {

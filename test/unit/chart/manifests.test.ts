@@ -8,7 +8,7 @@ import { componentsOf, manifestsOf, podOf, workloadOf, type Component } from './
 
 const sets = [...valueSets().keys()];
 const helm = findHelm();
-const withoutHelm = helm === undefined ? 'no Helm here; scripts/control-plane helm builds one' : false;
+const withoutHelm = helm === undefined ? 'no Helm here; scripts/go-programs helm builds one' : false;
 
 const eachPod = (check: (pod: ReturnType<typeof podOf>, component: Component, set: string) => void): void => {
   for (const set of sets) {
