@@ -4,11 +4,16 @@
  */
 import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
+import { conntrackEntryAt } from '../../src/native/conntrack-columns.ts';
+import type { ConntrackEntry } from '../../src/native/conntrack-types.ts';
+import { Conntrack } from '../../src/native/conntrack.ts';
+import { Netns } from '../../src/native/netns.ts';
 import { LabAgent } from '../lab/agent.ts';
 import { endAgents, startAgents } from '../lab/agents.ts';
 import { unevenness } from '../lab/balance.ts';
-import { run } from '../lab/namespace.ts';
 import { LabCluster } from '../lab/cluster.ts';
+import { KeptClient, type KeptAnswers } from '../lab/kept.ts';
+import { run } from '../lab/namespace.ts';
 import { Topology } from '../lab/topology.ts';
 import { echoPod, TrafficClient } from '../lab/traffic.ts';
 import { waitFor } from '../lab/wait.ts';
@@ -16,12 +21,16 @@ import { waitFor } from '../lab/wait.ts';
 const COUNT = 400;
 /** All shares of a run together cry wolf once in a million runs; there are fewer than a hundred. */
 const FALSE_ALARM = 1e-8;
+/** Sockets to each VIP that are kept. */
+const EACH = 40;
 const vips = ['10.20.0.100', '2001:db8:20::100'] as const;
 
 let topology: Topology;
 let cluster: LabCluster;
 let client: TrafficClient;
 let agents: LabAgent[] = [];
+let netns: Netns;
+let conntrack: Conntrack;
 const rows: string[] = [];
 
 before(async () => {
@@ -34,9 +43,13 @@ before(async () => {
   for (const vip of vips) cluster.vips[vip] = { 80: { udpEnabled: true } };
   cluster.write();
   client = new TrafficClient(topology.hosts.client);
+  netns = await Netns.fromPath('/run/netns/n1');
+  conntrack = await Conntrack.open({ netns });
 });
 
 after(async () => {
+  await conntrack.close();
+  await netns.close();
   await client.close();
   await topology.close();
 });
@@ -49,9 +62,9 @@ const evenly = (...pods: readonly string[]): Record<string, number> => Object.fr
  */
 let scene = 0;
 async function freshPorts(): Promise<void> {
-  const first = 2000 + 5000 * scene++;
-  assert.ok(first + 4999 <= 65_535, 'ports are left');
-  await topology.hosts.client.run(['sh', '-c', `echo ${first} ${first + 4999} >/proc/sys/net/ipv4/ip_local_port_range`]);
+  const first = 2000 + 4500 * scene++;
+  assert.ok(first + 4499 <= 65_535, 'ports are left');
+  await topology.hosts.client.run(['sh', '-c', `echo ${first} ${first + 4499} >/proc/sys/net/ipv4/ip_local_port_range`]);
 }
 
 /** Waits until exactly these pods answer, and judges their shares then. */
@@ -69,6 +82,46 @@ async function shares(title: string, wanted: Readonly<Record<string, number>>): 
       assert.equal(unevenness(pods, wanted, FALSE_ALARM), undefined, title);
       assert.equal(Object.keys(clients).length, 1, 'the client stays itself');
     }
+  }
+}
+
+/** What the director knows of connections to the VIPs, by VIP and port of the client. */
+async function tracked(protocol: 'tcp' | 'udp'): Promise<ReadonlyMap<string, ConntrackEntry>> {
+  const columns = await conntrack.entries({ protocol, destinations: vips.map((address) => ({ address, port: 80 })) });
+  const entries = Array.from({ length: columns.count }, (_, row) => conntrackEntryAt(columns, row));
+  return new Map(entries.map((entry) => [`${entry.original.destination.address} ${entry.original.source.port}`, entry]));
+}
+
+/** On the director, for what it learns of from now on; seconds by the end of the setting's name. */
+async function timeouts(seconds: Readonly<Record<string, number>>): Promise<void> {
+  const lines = Object.entries(seconds).map(([name, value]) => `echo ${value} >/proc/sys/net/netfilter/nf_conntrack_${name}`);
+  await topology.hosts.n1.run(['sh', '-c', lines.join(' && ')]);
+}
+
+/** Sockets to port 80 of all VIPs. */
+class KeptSockets {
+  readonly #clients: readonly KeptClient[];
+
+  private constructor(clients: readonly KeptClient[]) {
+    this.#clients = clients;
+  }
+
+  static async open(protocol: 'tcp' | 'udp', each: number): Promise<KeptSockets> {
+    await freshPorts();
+    return new KeptSockets(
+      await Promise.all(vips.map((vip) => KeptClient.open(topology.hosts.client, protocol, vip, 80, { count: each }))),
+    );
+  }
+
+  /** Who answers, by VIP and port of the client. */
+  async ask(): Promise<ReadonlyMap<string, string>> {
+    const answers = await Promise.all(this.#clients.map((kept) => kept.ask()));
+    const named = (vip: string, ports: KeptAnswers): [string, string][] => [...ports].map(([port, who]) => [`${vip} ${port}`, who]);
+    return new Map(vips.flatMap((vip, index) => named(vip, answers[index]!)));
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#clients.map((kept) => kept.close()));
   }
 }
 
@@ -99,6 +152,70 @@ for (const backend of ['nftables', 'iptables'] as const) {
       assert.doesNotMatch(stdout, /-r (10\.20\.0\.11|\[2001:db8:20::11\])/, 'this node is no destination of its own');
       const conntrack = await topology.hosts.n1.run(['cat', '/proc/sys/net/ipv4/vs/conntrack']);
       assert.equal(conntrack.stdout.trim(), '1');
+    });
+
+    test(`${backend}: TCP connections to the other node go on there when connection tracking has forgotten them`, async (context) => {
+      await timeouts({ tcp_timeout_syn_sent: 5, tcp_timeout_unacknowledged: 5 });
+      const kept = await KeptSockets.open('tcp', EACH);
+      try {
+        const first = await kept.ask();
+        const elsewhere = [...first.keys()].filter((socket) => first.get(socket) === 'web-4');
+        const here = [...first.keys()].filter((socket) => first.get(socket) !== 'web-4');
+        assert.deepEqual([...new Set(first.values())].sort(), ['web-1', 'web-2', 'web-3', 'web-4']);
+        // First what began with SYN, then what began in the middle of a connection.
+        for (const beginning of ['SYN', 'an ACK']) {
+          const known = await tracked('tcp');
+          for (const socket of elsewhere) {
+            const { original, reply } = known.get(socket) ?? {};
+            assert.deepEqual(reply?.source, original?.destination, `${socket}, known by ${beginning}: nobody has translated it`);
+            assert.ok(original !== undefined, `${socket} is known by ${beginning}`);
+          }
+          await waitFor(`what is known by ${beginning} to be forgotten`, async () => {
+            const now = await tracked('tcp');
+            assert.deepEqual(
+              elsewhere.filter((socket) => now.has(socket)),
+              [],
+            );
+            return true;
+          });
+          const still = await tracked('tcp');
+          for (const socket of here) {
+            assert.ok((still.get(socket)?.timeoutSeconds ?? 0) > 86_400, `${socket} is seen in both directions: it is known for days`);
+          }
+          const again = await kept.ask();
+          assert.deepEqual(again, first, `forgotten after ${beginning}`);
+        }
+        context.diagnostic(`note: ${here.length} connections here, ${elsewhere.length} elsewhere and forgotten twice`);
+      } finally {
+        await kept.close();
+        await timeouts({ tcp_timeout_syn_sent: 120, tcp_timeout_unacknowledged: 300 });
+      }
+    });
+
+    test(`${backend}: a sender of datagrams keeps its pod while connection tracking knows it, and draws again after that`, async (context) => {
+      await timeouts({ udp_timeout: 5, udp_timeout_stream: 5 });
+      const kept = await KeptSockets.open('udp', EACH);
+      try {
+        const first = await kept.ask();
+        assert.deepEqual([...new Set(first.values())].sort(), ['web-1', 'web-2', 'web-3', 'web-4']);
+        assert.deepEqual(await kept.ask(), first);
+        await waitFor('all to be forgotten', async () => {
+          const now = await tracked('udp');
+          const still = [...first.keys()].filter((socket) => now.has(socket)).map((socket) => now.get(socket));
+          assert.deepEqual(still, []);
+          return true;
+        });
+        const again = await kept.ask();
+        assert.deepEqual([...new Set(again.values())].sort(), ['web-1', 'web-2', 'web-3', 'web-4'], 'all are answered');
+        const moved = [...first].filter(([socket, pod]) => again.get(socket) !== pod).length;
+        // That nobody draws another one of four comes once in 4 ** 80 runs.
+        assert.ok(moved > 0);
+        context.diagnostic(`note: ${moved} of ${first.size} senders have another pod`);
+        assert.deepEqual(await kept.ask(), again);
+      } finally {
+        await kept.close();
+        await timeouts({ udp_timeout: 30, udp_timeout_stream: 120 });
+      }
     });
 
     test(`${backend}: one here and one elsewhere, all here, none here, this node cordoned`, async () => {

@@ -3,7 +3,8 @@
 //   echo NAME PORT
 //     Says `ready` and the protocols by a line, e.g. `ready tcp udp sctp`.
 //     Stream: takes `SEND WANT\n` and SEND bytes, answers `NAME CLIENT PORT PROTOCOL RECEIVED\n` filled up to WANT
-//     bytes. Datagram: `ask WANT …` is answered likewise. `way SEQUENCE …` is not answered but remembered. Each line of
+//     bytes, and closes; after `SEND WANT keep\n` it takes the next one instead.
+//     Datagram: `ask WANT …` is answered likewise. `way SEQUENCE …` is not answered but remembered. Each line of
 //     standard input is answered by what was remembered: {"ranges":[[first,last],…],"twice":N}
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,7 +21,7 @@
 enum { MOST = 1024, BUFFER = 65536, RANGES = 65536 };
 
 typedef struct {
-  int open, is_sctp;
+  int open, is_sctp, keep;
   char head[64];
   size_t head_length, to_take, taken, to_give, given;
   char line[160];
@@ -136,7 +137,9 @@ static int receive(int fd) {
     if (s->head_length == sizeof s->head - 1) return 0;
     s->head[s->head_length++] = *at++;
     left--;
-    if (s->head[s->head_length - 1] == '\n') sscanf(s->head, "%zu %zu", &s->to_take, &s->to_give);
+    if (s->head[s->head_length - 1] != '\n') continue;
+    sscanf(s->head, "%zu %zu", &s->to_take, &s->to_give);
+    s->keep = strstr(s->head, " keep\n") != NULL;
   }
   s->taken += left;
   if (s->head_length == 0 || s->head[s->head_length - 1] != '\n' || s->taken < s->to_take) return 1;
@@ -159,7 +162,11 @@ static int give(int fd) {
   const ssize_t sent = send(fd, from, size, MSG_NOSIGNAL);
   if (sent < 0) return errno == EAGAIN;
   s->given += (size_t)sent;
-  return s->given < s->to_give;
+  if (s->given < s->to_give) return 1;
+  if (!s->keep) return 0;
+  *s = (Stream){.open = 1, .is_sctp = s->is_sctp};
+  watch(fd, EPOLLIN, EPOLL_CTL_MOD);
+  return 1;
 }
 
 int main(int count, char** words) {
