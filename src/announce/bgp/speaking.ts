@@ -37,7 +37,10 @@ export interface Speaking {
   document(): SpeakerDocument;
   /** What routes say, and which neighbours there are. Until this is called nothing is written. */
   configure(config: BgpConfig | undefined): void;
-  /** Wants paths for these besides those it has. Returns at once; {@link run} brings them to the daemon, and tries again. */
+  /**
+   * Wants paths for these besides those it has. Returns at once; {@link run} brings them to the daemon, and tries again. To be called at
+   * the end of each look at the whole state, also with none: an aggregate of an earlier process that nobody has named by then goes.
+   */
   announce(addresses: Iterable<Address>): void;
   /**
    * Wants none for these any more. Resolves when the daemon has taken them back, at once when there is no connection
@@ -46,7 +49,8 @@ export interface Speaking {
   withdraw(addresses: Iterable<Address>): Promise<boolean>;
   /**
    * The same for all that do not stay, also paths of an earlier process that the daemon still has. Before this is first
-   * called, what is there stays: a restart changes nothing until it knows what is wanted.
+   * called, what is there stays: a restart changes nothing until it knows what is wanted. `stays` is asked again later about
+   * paths that the daemon turns out to have.
    */
   withdrawOthers(stays: (address: Address) => boolean): Promise<boolean>;
   /** What a run would do if exactly these were wanted. Reads only. */

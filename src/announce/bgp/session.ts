@@ -1,0 +1,287 @@
+/** One connection to the daemon, from the first question until it breaks. Ends by an error; what is next is the speaker's to say. */
+import { Backoff } from '../../model/backoff.ts';
+import type { BgpConfig } from '../../model/bgp.ts';
+import { DaemonError, type BgpDaemon, type DaemonEvent, type DaemonFailure, type DaemonIdentity, type PeerStatus } from './daemon.ts';
+import type { RouteLedger } from './ledger.ts';
+import type { Neighbours } from './neighbours.ts';
+import { conflictsIn, oursOf, type PathConflict } from './paths.ts';
+import type { SpeakerOptions } from './speaker-options.ts';
+
+/** What outlives a connection, and what the last one found out. */
+export interface SpeakerState {
+  readonly ledger: RouteLedger;
+  readonly neighbours: Neighbours;
+  /** Undefined until it was said: nothing is written before. */
+  config: { readonly wanted: BgpConfig | undefined } | undefined;
+  identity: DaemonIdentity | undefined;
+  /** Undefined: not looked at yet. */
+  peers: readonly PeerStatus[] | undefined;
+  /** Prefix → what the daemon said about our last attempt. */
+  readonly refused: Map<string, string>;
+  conflicts: ReadonlyMap<string, PathConflict>;
+  /** Routes written since the agent started. */
+  added: number;
+  withdrawn: number;
+}
+
+export interface SessionHooks {
+  /** All that is there was read. */
+  readonly connected: () => void;
+  readonly changed: (prefixes: Iterable<string> | 'all') => void;
+  readonly peers: (peers: readonly PeerStatus[]) => void;
+}
+
+/** Routes in one call. What is to go waits for the end of a call that adds. */
+const batch = 1000;
+/** The stream of news begins with an answer; without one, no break would be noticed. */
+const newsMilliseconds = 5000;
+/** Neighbours are listed at most so often, however much they tell. */
+const peersPace = 250;
+
+/** Why the daemon's autonomous system is not the one asked for; undefined when it is. */
+export function mismatch({ config, identity }: SpeakerState): string | undefined {
+  const speaker = config?.wanted?.speaker;
+  if (speaker === undefined || identity === undefined || identity.asn === speaker.asn) return undefined;
+  return `the BGP daemon has autonomous system ${identity.asn}, not ${speaker.asn}: neighbours are left as they are`;
+}
+
+export class Session {
+  readonly #daemon: BgpDaemon;
+  readonly #state: SpeakerState;
+  readonly #options: SpeakerOptions;
+  readonly #hooks: SessionHooks;
+  readonly #retry: Backoff;
+  readonly #news = new AbortController();
+  #over = false;
+  #listAt = Number.POSITIVE_INFINITY;
+  #peersAt = Number.POSITIVE_INFINITY;
+  #peersSeen = Number.NEGATIVE_INFINITY;
+  /** Neighbours and their password files are to be compared even if nothing else tells so. */
+  #manage = true;
+  /** Neighbours were written after they were last listed for that reason. */
+  #manageAgain = false;
+  #retryAt = Number.POSITIVE_INFINITY;
+  #gap: () => void = () => {};
+  #wake: () => void = () => {};
+
+  constructor(daemon: BgpDaemon, state: SpeakerState, options: SpeakerOptions, hooks: SessionHooks) {
+    this.#daemon = daemon;
+    this.#state = state;
+    this.#options = options;
+    this.#hooks = hooks;
+    this.#retry = new Backoff({ random: options.random, longest: 10_000 });
+  }
+
+  /** Failures since the last time that nothing was refused. */
+  get attempts(): number {
+    return this.#retry.attempts;
+  }
+
+  /** When what was refused is tried again, on the clock. */
+  get retryAt(): number {
+    return this.#retryAt;
+  }
+
+  /** There is something to do. */
+  wake(): void {
+    this.#wake();
+  }
+
+  /** Other things are wanted of the daemon. */
+  reconfigure(): void {
+    this.#manage = true;
+    this.#peersAt = Number.NEGATIVE_INFINITY;
+    this.#wake();
+  }
+
+  /** Resolves when the signal aborts, rejects when the connection is of no use any more. */
+  async run(signal: AbortSignal): Promise<void> {
+    let stop: () => void = () => {};
+    const stopped = new Promise<void>((resolve) => {
+      stop = resolve;
+      signal.addEventListener('abort', stop, { once: true });
+    });
+    let broke: (error: unknown) => void = () => {};
+    const broken = new Promise<never>((_, reject) => (broke = reject));
+    try {
+      await Promise.race([stopped, broken, this.#serve(broke)]);
+    } finally {
+      this.#over = true;
+      signal.removeEventListener('abort', stop);
+      this.#news.abort();
+      this.#wake();
+      this.#daemon.close();
+    }
+  }
+
+  async #serve(broke: (error: unknown) => void): Promise<void> {
+    this.#state.identity = await this.#introduce();
+    const listening = this.#listening();
+    void this.#listen(broke);
+    await listening;
+    this.#state.neighbours.connected(this.#state.identity.major);
+    await this.#lookAtPeers();
+    await this.#list();
+    this.#hooks.connected();
+    while (!this.#over) {
+      const now = this.#options.clock.now();
+      if (Math.min(this.#listAt, this.#retryAt) <= now) await this.#list(this.#state.ledger.prefixes);
+      else if (this.#state.config !== undefined && this.#state.ledger.pending) await this.#write();
+      else if (this.#peersAt <= now) await this.#lookAtPeers();
+      else await this.#sleep(Math.min(this.#listAt, this.#retryAt, this.#peersAt) - now);
+    }
+  }
+
+  /** Who is there; a daemon that waits for its autonomous system is given it. */
+  async #introduce(): Promise<DaemonIdentity> {
+    const identity = await this.#ask(this.#daemon.identity());
+    if (identity.asn !== 0) return identity;
+    while (this.#state.config === undefined) await this.#sleep(Number.POSITIVE_INFINITY);
+    const speaker = this.#state.config.wanted?.speaker;
+    const unstarted = (text: string): DaemonError => new DaemonError('NotStarted', 'getBgp', this.#daemon.endpoint, text);
+    if (speaker === undefined) throw unstarted('the BGP daemon has no autonomous system, and none is configured');
+    await this.#ask(this.#daemon.start(speaker));
+    this.#options.log.info('BGP daemon started', { endpoint: this.#daemon.endpoint, asn: speaker.asn, routerId: speaker.routerId });
+    const started = await this.#ask(this.#daemon.identity());
+    if (started.asn === 0) throw unstarted('the BGP daemon took an autonomous system, and still has none');
+    return started;
+  }
+
+  /** Resolves when news are listened to: whatever changes from then on is told. */
+  #listening(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const late = new DaemonError('Timeout', 'watchEvent', this.#daemon.endpoint, `nothing was told within ${newsMilliseconds} ms`);
+      const timer = this.#options.clock.after(newsMilliseconds, () => reject(late));
+      this.#news.signal.addEventListener('abort', () => timer.cancel(), { once: true });
+      this.#gap = () => {
+        timer.cancel();
+        // From now on, a gap is one.
+        this.#gap = () => {
+          this.#listAt = Number.NEGATIVE_INFINITY;
+          this.#peersAt = Number.NEGATIVE_INFINITY;
+          this.#manage = true;
+        };
+        resolve();
+      };
+    });
+  }
+
+  async #listen(broke: (error: unknown) => void): Promise<void> {
+    try {
+      for await (const event of this.#daemon.watch(this.#news.signal)) {
+        if (this.#over) return;
+        this.#hear(event);
+      }
+      broke(new DaemonError('Unreachable', 'watchEvent', this.#daemon.endpoint, 'the stream of news ended'));
+    } catch (error) {
+      broke(error);
+    }
+  }
+
+  #hear(event: DaemonEvent): void {
+    if (event.kind === 'gap') this.#gap();
+    else this.#peersAt = Math.min(this.#peersAt, this.#peersSeen + peersPace);
+    this.#wake();
+  }
+
+  /** What the daemon has; only for these prefixes where they are given. */
+  async #list(prefixes?: readonly string[]): Promise<void> {
+    const { ledger, identity, refused } = this.#state;
+    const { clock, log, auditMilliseconds = 60_000 } = this.#options;
+    // A gap while this is under way asks for another.
+    this.#listAt = clock.now() + auditMilliseconds;
+    this.#retryAt = Number.POSITIVE_INFINITY;
+    const audit = prefixes !== undefined;
+    const listed = prefixes?.length === 0 ? [] : await this.#ask(this.#daemon.list(prefixes));
+    const altered = ledger.listed(oursOf(listed));
+    if (altered > 0) log.debug('the BGP daemon changes routes on their way in; they are left as it keeps them', { routes: altered });
+    this.#state.conflicts = conflictsIn(listed, identity?.asn ?? 0, (prefix) => ledger.wants(prefix));
+    for (const prefix of refused.keys()) if (!ledger.wants(prefix) && !ledger.holds(prefix)) refused.delete(prefix);
+    if (audit) this.#reconsiderPeers();
+    this.#hooks.changed('all');
+  }
+
+  #reconsiderPeers(): void {
+    this.#manage = true;
+    this.#peersAt = Number.NEGATIVE_INFINITY;
+  }
+
+  async #write(): Promise<void> {
+    const { ledger } = this.#state;
+    const { withdraw, add } = ledger.take(batch);
+    if (withdraw.length > 0) {
+      const failures = await this.#ask(this.#daemon.withdraw(withdraw.map((prefix) => ({ prefix }))));
+      const failed = new Set(failures.map(({ prefix }) => prefix));
+      const withdrawn = withdraw.filter((prefix) => !failed.has(prefix));
+      this.#state.withdrawn += withdrawn.length;
+      ledger.wrote({ withdrawn, added: [], failed });
+      this.#account(withdraw, failures);
+    }
+    if (add.length > 0) {
+      const failures = await this.#ask(this.#daemon.add(add));
+      const failed = new Set(failures.map(({ prefix }) => prefix));
+      const added = add.filter(({ prefix }) => !failed.has(prefix));
+      this.#state.added += added.length;
+      ledger.wrote({ withdrawn: [], added, failed });
+      this.#account(
+        add.map(({ prefix }) => prefix),
+        failures,
+      );
+    }
+    if (this.#state.refused.size === 0 && !ledger.pending) this.#retry.succeed();
+  }
+
+  /** Remembers what was refused, and looks again after a while. Anything else than a refusal ends the session. */
+  #account(prefixes: readonly string[], failures: readonly DaemonFailure[]): void {
+    const { refused } = this.#state;
+    const { log, clock } = this.#options;
+    const before = new Map(prefixes.map((prefix) => [prefix, refused.get(prefix)]));
+    for (const prefix of prefixes) refused.delete(prefix);
+    const lost = failures.find(({ error }) => error.code !== 'Refused');
+    if (lost !== undefined) throw lost.error;
+    for (const { prefix, error } of failures) {
+      refused.set(prefix, error.message);
+      const level = before.get(prefix) === error.message ? 'debug' : 'warn';
+      log[level]('the BGP daemon refuses a route', { prefix, error: error.message });
+    }
+    if (failures.length > 0 && !Number.isFinite(this.#retryAt)) this.#retryAt = clock.now() + this.#retry.fail();
+    this.#hooks.changed(prefixes);
+  }
+
+  async #lookAtPeers(): Promise<void> {
+    const { neighbours, config } = this.#state;
+    const { clock, pollMilliseconds = 10_000 } = this.#options;
+    this.#peersAt = clock.now() + pollMilliseconds;
+    this.#peersSeen = clock.now();
+    const peers = await this.#ask(this.#daemon.peers());
+    this.#hooks.peers(peers);
+    if (config === undefined || mismatch(this.#state) !== undefined) return;
+    const wanted = config.wanted?.peers;
+    if (!this.#manage && !neighbours.differ(wanted, peers)) return;
+    this.#manage = false;
+    const written = await this.#ask(neighbours.manage(this.#daemon, wanted, peers));
+    // What came of it is looked at once; what still differs then waits for its turn.
+    if (written > 0 && !this.#manageAgain) this.#peersAt = Math.min(this.#peersAt, clock.now() + peersPace);
+    this.#manageAgain = written > 0 && !this.#manageAgain;
+    this.#hooks.changed('all');
+  }
+
+  /** Nothing that comes back after the end may have an effect. */
+  async #ask<T>(answer: Promise<T>): Promise<T> {
+    const value = await answer;
+    if (this.#over) throw new DaemonError('Unreachable', 'session', this.#daemon.endpoint, 'the connection was given up');
+    return value;
+  }
+
+  #sleep(milliseconds: number): Promise<void> {
+    if (this.#over) return Promise.reject(new DaemonError('Unreachable', 'session', this.#daemon.endpoint, 'the connection was given up'));
+    return new Promise((resolve) => {
+      const timer = Number.isFinite(milliseconds) ? this.#options.clock.after(milliseconds, () => this.#wake()) : undefined;
+      this.#wake = () => {
+        timer?.cancel();
+        this.#wake = () => {};
+        resolve();
+      };
+    });
+  }
+}

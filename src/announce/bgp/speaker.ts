@@ -1,0 +1,332 @@
+/** Keeps the daemon's routes and neighbours equal to what is wanted, over connections that come and go. */
+import { isDeepStrictEqual } from 'node:util';
+import { Routing, routes } from '../../desired/bgp.ts';
+import { Backoff } from '../../model/backoff.ts';
+import type { BgpConfig } from '../../model/bgp.ts';
+import type { Address, Reason } from '../../model/cluster.ts';
+import type { AnnouncementStatus } from '../announcer.ts';
+import { DaemonError, type ListedPath, type PeerStatus } from './daemon.ts';
+import { RouteLedger } from './ledger.ts';
+import { Neighbours } from './neighbours.ts';
+import { diffPaths } from './paths.ts';
+import { mismatch, Session, type SpeakerState } from './session.ts';
+import { deaf, outline } from './sessions.ts';
+import type { SpeakerOptions } from './speaker-options.ts';
+import type { PathChange, SpeakerDocument, Speaking } from './speaking.ts';
+import { StatusTeller } from './status-teller.ts';
+import { Waiters } from './waiters.ts';
+
+/** A connection that held so long was a good one: the next attempt follows soon. */
+const goodMilliseconds = 5000;
+const longestRetry = 10_000;
+
+export class Speaker implements Speaking {
+  readonly #options: SpeakerOptions;
+  readonly #state: SpeakerState;
+  readonly #backoff: Backoff;
+  readonly #waiters: Waiters;
+  readonly #teller: StatusTeller;
+  readonly #withdrawMilliseconds: number;
+  /** `idle`: {@link run} is not running. */
+  #link: 'idle' | 'connecting' | 'connected' | 'unreachable' = 'idle';
+  #session: Session | undefined;
+  /** Of {@link run}. */
+  #signal: AbortSignal | undefined;
+  /** Why there is no connection. */
+  #error: string | undefined;
+  #reported: string | undefined;
+  #connectedAt = Number.POSITIVE_INFINITY;
+  #retryAt: number | undefined;
+  /** Ends the wait between two connections. */
+  #hurry: () => void = () => {};
+  #outline = '';
+  #draining: Promise<void> | undefined;
+
+  constructor(options: SpeakerOptions) {
+    this.#options = options;
+    this.#state = {
+      ledger: new RouteLedger(options.routes),
+      neighbours: new Neighbours(options),
+      ...{ config: undefined, identity: undefined, peers: undefined, refused: new Map(), conflicts: new Map(), added: 0, withdrawn: 0 },
+    };
+    this.#backoff = new Backoff({ random: options.random, longest: longestRetry });
+    this.#waiters = new Waiters(options.clock);
+    this.#withdrawMilliseconds = options.withdrawMilliseconds ?? 2000;
+    const { ledger } = this.#state;
+    this.#teller = new StatusTeller({
+      ...{ addresses: () => ledger.addresses, status: (address) => this.status(address), tell: options.onChanged },
+    });
+  }
+
+  get addresses(): Iterable<Address> {
+    return this.#state.ledger.addresses;
+  }
+
+  has(address: Address): boolean {
+    return this.#state.ledger.prefixOf(address) !== undefined;
+  }
+
+  status(address: Address): AnnouncementStatus | undefined {
+    const { ledger, conflicts } = this.#state;
+    const prefix = ledger.prefixOf(address);
+    if (prefix === undefined) return undefined;
+    const announced = ledger.phase !== 'drained' && ledger.holds(prefix);
+    const others = conflicts.get(prefix)?.by.length ?? 0;
+    return { address, announced, frames: 0, conflicts: others, reason: this.#reason(prefix, announced) };
+  }
+
+  document(): SpeakerDocument {
+    const { ledger, identity, peers, added, withdrawn } = this.#state;
+    const connected = this.#link === 'connected';
+    const retryAt = connected ? this.#session?.retryAt : this.#retryAt;
+    const waiting = retryAt !== undefined && Number.isFinite(retryAt);
+    return {
+      endpoint: this.#options.endpoint,
+      state: ledger.phase !== 'announcing' ? ledger.phase : this.#link === 'idle' ? 'connecting' : this.#link,
+      daemon: identity === undefined ? null : { major: identity.major, asn: identity.asn, routerId: identity.routerId },
+      error: this.#problem ?? null,
+      attempts: connected ? (this.#session?.attempts ?? 0) : this.#backoff.attempts,
+      nextRetryMilliseconds: waiting ? Math.max(0, Math.round(retryAt - this.#options.clock.now())) : null,
+      paths: { wanted: ledger.wanted, announced: ledger.announced, added, withdrawn },
+      peers: peers ?? [],
+    };
+  }
+
+  configure(config: BgpConfig | undefined): void {
+    const { config: before, ledger } = this.#state;
+    if (before !== undefined && isDeepStrictEqual(before.wanted, config)) return;
+    this.#state.config = { wanted: config };
+    ledger.configure(config);
+    this.#session?.reconfigure();
+    // A daemon may have waited for this.
+    this.#hurry();
+    this.#teller.touch('all');
+  }
+
+  announce(addresses: Iterable<Address>): void {
+    const all = [...addresses];
+    this.#state.ledger.announce(all);
+    this.#moved(all);
+  }
+
+  async withdraw(addresses: Iterable<Address>): Promise<boolean> {
+    const { ledger, refused } = this.#state;
+    const all = [...addresses];
+    const gone = ledger.withdraw(all);
+    this.#moved(all);
+    if (gone.length === 0) return true;
+    if (!ledger.swept || !this.#reachable) return false;
+    return this.#waiters.wait(() => {
+      if (gone.some((prefix) => ledger.wants(prefix) || (ledger.holds(prefix) && refused.has(prefix)))) return false;
+      return gone.some((prefix) => ledger.mayBeThere(prefix)) ? undefined : true;
+    }, this.#withdrawMilliseconds);
+  }
+
+  async withdrawOthers(stays: (address: Address) => boolean): Promise<boolean> {
+    const { ledger, refused } = this.#state;
+    ledger.withdrawOthers(stays);
+    this.#moved([]);
+    if (ledger.known && ledger.departing().length === 0) return true;
+    if (!this.#reachable) return false;
+    return this.#waiters.wait(() => {
+      if (!ledger.known) return undefined;
+      const departing = ledger.departing();
+      if (departing.some((prefix) => refused.has(prefix))) return false;
+      return departing.length === 0 ? true : undefined;
+    }, this.#withdrawMilliseconds);
+  }
+
+  async plan(addresses: readonly Address[]): Promise<readonly PathChange[]> {
+    const wanted = this.#state.config?.wanted;
+    const daemon = this.#options.connect();
+    let listed: readonly ListedPath[];
+    try {
+      const { asn } = await daemon.identity();
+      // One that has no autonomous system yet has no routes either.
+      listed = asn === 0 ? [] : await daemon.list();
+    } finally {
+      daemon.close();
+    }
+    const paths = [...routes(addresses, new Routing(this.#options.routes, wanted))].map(([prefix, { path }]) => [prefix, path] as const);
+    const { add, replace, withdraw } = diffPaths(new Map(paths), listed);
+    return [
+      ...add.map((path) => ({ op: 'addPath', path }) as const),
+      ...replace.map((path) => ({ op: 'replacePath', path }) as const),
+      ...withdraw.map((prefix) => ({ op: 'withdrawPath', prefix }) as const),
+    ];
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    this.#link = 'connecting';
+    this.#signal = signal;
+    const stop = (): void => {
+      this.#waiters.giveUp();
+      this.#hurry();
+    };
+    signal.addEventListener('abort', stop, { once: true });
+    while (!isAborted(signal)) {
+      const failure = await this.#connection(signal);
+      this.#lost();
+      if (isAborted(signal)) break;
+      this.#fail(failure);
+      await this.#pause(this.#backoff.fail(), signal);
+    }
+    signal.removeEventListener('abort', stop);
+    this.#link = 'idle';
+    this.#waiters.giveUp();
+  }
+
+  drain(milliseconds: number): Promise<void> {
+    if (milliseconds <= 0) return Promise.resolve();
+    this.#draining ??= this.#drain(milliseconds);
+    return this.#draining;
+  }
+
+  async #drain(milliseconds: number): Promise<void> {
+    const { ledger } = this.#state;
+    const { log } = this.#options;
+    const end = this.#options.clock.now() + milliseconds;
+    const quiet = (): boolean | undefined => (ledger.known && !ledger.busy ? true : undefined);
+    ledger.enter('draining');
+    this.#moved('all');
+    const marked = this.#reachable && (await this.#waiters.wait(quiet, this.#withdrawMilliseconds));
+    if (!marked) log.warn('routes could not all be marked for a planned stop', { error: this.#problem });
+    // Without a connection nothing can be said, without a route nobody has to move on.
+    if (this.#link === 'connected' && !ledger.empty) {
+      log.info('routes say that they are about to go', { routes: ledger.announced, milliseconds });
+      await this.#waiters.wait(() => undefined, Math.max(0, end - this.#options.clock.now()));
+    }
+    if (this.#signal === undefined || isAborted(this.#signal)) return;
+    ledger.enter('drained');
+    this.#moved('all');
+    const gone = this.#reachable && (await this.#waiters.wait(quiet, this.#withdrawMilliseconds));
+    if (gone && ledger.empty) log.info('routes are withdrawn');
+    else log.warn('routes could not all be withdrawn', { error: this.#problem });
+  }
+
+  /** An answer may come. */
+  get #reachable(): boolean {
+    return this.#link === 'connected' || this.#link === 'connecting';
+  }
+
+  /** What is not as it should be, first things first. */
+  get #problem(): string | undefined {
+    const [refused] = this.#state.refused.values();
+    return this.#error ?? mismatch(this.#state) ?? refused ?? this.#state.neighbours.problems[0];
+  }
+
+  #reason(prefix: string, announced: boolean): Reason | undefined {
+    const { ledger, refused, conflicts, peers, neighbours } = this.#state;
+    if (ledger.phase !== 'announcing') return { code: 'BgpDraining', message: 'routes are being withdrawn for a planned stop' };
+    if (this.#error !== undefined) return { code: 'BgpUnreachable', message: `${this.#options.endpoint}: ${this.#error}` };
+    const refusal = refused.get(prefix);
+    if (refusal !== undefined) return { code: 'BgpRefused', message: refusal };
+    if (!announced || peers === undefined) return undefined;
+    const unheard = deaf(peers, prefix, mismatch(this.#state) ?? neighbours.problems[0]);
+    if (unheard !== undefined) return unheard;
+    const conflict = conflicts.get(prefix);
+    return conflict && { code: 'BgpConflict', message: `${prefix} is also announced by ${conflict.by.join(', ')}` };
+  }
+
+  /** Other VIPs are wanted. */
+  #moved(addresses: Iterable<Address> | 'all'): void {
+    this.#teller.touch(addresses);
+    this.#session?.wake();
+    this.#waiters.look();
+  }
+
+  /** One connection; why it ended. */
+  async #connection(signal: AbortSignal): Promise<unknown> {
+    try {
+      const session = new Session(this.#options.connect(), this.#state, this.#options, {
+        connected: () => this.#connected(),
+        changed: (prefixes) => this.#changed(prefixes),
+        peers: (peers) => this.#met(peers),
+      });
+      this.#session = session;
+      await session.run(signal);
+      return undefined;
+    } catch (error) {
+      return error;
+    }
+  }
+
+  #connected(): void {
+    const { identity } = this.#state;
+    this.#link = 'connected';
+    this.#error = undefined;
+    this.#reported = undefined;
+    this.#retryAt = undefined;
+    this.#connectedAt = this.#options.clock.now();
+    this.#options.log.info('connected to the BGP daemon', {
+      endpoint: this.#options.endpoint,
+      version: identity?.major,
+      asn: identity?.asn,
+    });
+    this.#changed('all');
+  }
+
+  #changed(prefixes: Iterable<string> | 'all'): void {
+    const { ledger } = this.#state;
+    this.#teller.touch(prefixes === 'all' ? 'all' : [...prefixes].flatMap((prefix) => [...ledger.vipsOf(prefix)]));
+    this.#waiters.look();
+  }
+
+  #met(peers: readonly PeerStatus[]): void {
+    this.#state.peers = peers;
+    const now = outline(peers);
+    if (now === this.#outline) return;
+    this.#outline = now;
+    this.#options.onPeers?.(peers);
+    this.#teller.touch('all');
+  }
+
+  /** What the last connection found out is known no more. */
+  #lost(): void {
+    const { ledger, refused } = this.#state;
+    this.#session = undefined;
+    ledger.forget();
+    refused.clear();
+    this.#state.conflicts = new Map();
+    this.#state.identity = undefined;
+    this.#state.peers = undefined;
+    this.#outline = '';
+    this.#teller.touch('all');
+  }
+
+  #fail(error: unknown): void {
+    const { log, clock, endpoint } = this.#options;
+    if (clock.now() - this.#connectedAt >= goodMilliseconds) this.#backoff.succeed();
+    this.#connectedAt = Number.POSITIVE_INFINITY;
+    this.#link = 'unreachable';
+    this.#error = error instanceof Error ? error.message : String(error);
+    this.#waiters.giveUp();
+    const again = this.#error === this.#reported;
+    this.#reported = this.#error;
+    const code = error instanceof DaemonError ? error.code : undefined;
+    log[again ? 'debug' : 'warn']('no connection to the BGP daemon', {
+      endpoint,
+      error: this.#error,
+      code,
+      attempts: this.#backoff.attempts + 1,
+    });
+  }
+
+  #pause(milliseconds: number, signal: AbortSignal): Promise<void> {
+    if (isAborted(signal)) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#retryAt = this.#options.clock.now() + milliseconds;
+      const timer = this.#options.clock.after(milliseconds, () => this.#hurry());
+      this.#hurry = () => {
+        timer.cancel();
+        this.#hurry = () => {};
+        resolve();
+      };
+    });
+  }
+}
+
+// A function, because the compiler believes that a signal once found unaborted stays so.
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
