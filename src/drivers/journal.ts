@@ -1,5 +1,6 @@
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { SyncDaemonMade } from '../diff/ipvs-sync.ts';
 import type { TunnelChange } from '../diff/tunnels.ts';
 
 /** A setting before we changed it, and what we made of it. */
@@ -14,10 +15,13 @@ interface JournalFile {
   readonly entries: Readonly<Record<string, JournalEntry>>;
   /** Tunnel devices and UDP ports. Absent in files of earlier versions. */
   readonly tunnels?: readonly TunnelChange[];
+  /** Connection synchronization daemons that the agent started. Absent in files of earlier versions. */
+  readonly sync?: readonly SyncDaemonMade[];
 }
 
 /**
- * The only thing the agent keeps on disk: kernel settings as they were, and what it changed about tunnels. Written, synced and renamed
+ * The only thing the agent keeps on disk: kernel settings as they were, and what it changed about tunnels and
+ * started of IPVS. Written, synced and renamed
  * into place before a setting is changed, so that no crash can lose the way back.
  */
 export class SysctlJournal {
@@ -48,6 +52,11 @@ export class SysctlJournal {
     return (await this.#read())?.tunnels ?? [];
   }
 
+  /** Synchronization daemons that the agent started. Throws as {@link load} does. */
+  async loadSync(): Promise<readonly SyncDaemonMade[]> {
+    return (await this.#read())?.sync ?? [];
+  }
+
   async #read(): Promise<JournalFile | undefined> {
     let text: string;
     try {
@@ -59,7 +68,8 @@ export class SysctlJournal {
     try {
       const file = JSON.parse(text) as JournalFile;
       if (file.boot !== this.#boot) return undefined;
-      if (typeof file.entries !== 'object' || !Array.isArray(file.tunnels ?? [])) throw new Error('not a journal');
+      if (typeof file.entries !== 'object' || !Array.isArray(file.tunnels ?? []) || !Array.isArray(file.sync ?? []))
+        throw new Error('not a journal');
       return file;
     } catch (error) {
       throw new Error(`${this.#path} is damaged; put the settings right by hand and remove it`, { cause: error });
@@ -76,12 +86,17 @@ export class SysctlJournal {
     return this.#change((file) => ({ ...file, tunnels }));
   }
 
+  /** Replaces the record of synchronization daemons. */
+  saveSync(sync: readonly SyncDaemonMade[]): Promise<void> {
+    return this.#change((file) => ({ ...file, sync }));
+  }
+
   /** One change after the other, since each rewrites what the other one keeps; an empty record removes the file. */
   #change(edit: (file: JournalFile) => JournalFile): Promise<void> {
     const changed = this.#last.then(async () => {
-      const { boot, entries, tunnels = [] } = edit((await this.#read()) ?? { boot: this.#boot, entries: {} });
-      if (Object.keys(entries).length === 0 && tunnels.length === 0) return rm(this.#path, { force: true });
-      await this.#write({ boot, entries, ...(tunnels.length === 0 ? {} : { tunnels }) });
+      const { boot, entries, tunnels = [], sync = [] } = edit((await this.#read()) ?? { boot: this.#boot, entries: {} });
+      if (Object.keys(entries).length === 0 && tunnels.length === 0 && sync.length === 0) return rm(this.#path, { force: true });
+      await this.#write({ boot, entries, ...(tunnels.length === 0 ? {} : { tunnels }), ...(sync.length === 0 ? {} : { sync }) });
     });
     this.#last = changed.catch(() => {});
     return changed;

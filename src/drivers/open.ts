@@ -1,7 +1,7 @@
 /** The real kernel, opened piece by piece when first needed: a missing module must not keep the rest from working. */
 import type { ConntrackPort } from '../native/conntrack-types.ts';
 import { Arp, Conntrack, Fou, Ipvs, Links, Ndp, Nftables } from '../native/index.ts';
-import type { IpvsPort } from '../native/ipvs-types.ts';
+import type { IpvsPort, IpvsSyncPort } from '../native/ipvs-types.ts';
 import type { ArpPort, FouPort, LinksPort, NdpPort } from '../native/link-types.ts';
 import type { NftablesPort } from '../native/nftables-types.ts';
 import type { Kernel } from './kernel.ts';
@@ -13,11 +13,14 @@ async function* streamOf<Port extends Closable, Event>(lazy: Lazy<Port>, open: (
   yield* open(await lazy.get());
 }
 
-function ipvsPort(lazy: Lazy<Ipvs>): IpvsPort {
+function ipvsPort(lazy: Lazy<Ipvs>): IpvsPort & IpvsSyncPort {
   return {
     info: async () => (await lazy.get()).info(),
     snapshot: async () => (await lazy.get()).snapshot(),
     apply: async (operations) => (await lazy.get()).apply(operations),
+    syncDaemons: async () => (await lazy.get()).syncDaemons(),
+    startSyncDaemon: async (daemon) => (await lazy.get()).startSyncDaemon(daemon),
+    stopSyncDaemon: async (role) => (await lazy.get()).stopSyncDaemon(role),
   };
 }
 

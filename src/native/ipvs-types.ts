@@ -171,13 +171,21 @@ export interface IpvsInfo {
   readonly connectionTableSize: number;
 }
 
+/** A kernel thread that tells connections to other hosts, or hears of theirs (IPVS_DAEMON_ATTR_*); one per role and namespace. */
 export interface SyncDaemon {
+  /** `master` sends (IP_VS_STATE_MASTER), `backup` receives (IP_VS_STATE_BACKUP). */
   readonly role: 'master' | 'backup';
+  /** The interface whose segment the messages cross. */
   readonly interface: string;
+  /** 0 to 255. A backup takes messages of its own number only; one of number 0 takes all. */
   readonly syncId: number;
+  /** Largest message, bytes. Default: what the interface's MTU holds. */
   readonly maxLength?: number;
+  /** Multicast group, of either family. Default 224.0.0.81. */
   readonly group?: string;
+  /** UDP port. Default 8848. */
   readonly port?: number;
+  /** Hops that messages may take. Default 1. */
   readonly ttl?: number;
 }
 
@@ -187,4 +195,11 @@ export interface IpvsPort {
   /** Whole table as columns. Retried on interruption at most 3 times. */
   snapshot(): Promise<IpvsSnapshot>;
   apply(operations: readonly IpvsOperation[]): Promise<ApplyResult<IpvsOperation>>;
+}
+
+/** The same for connection synchronization; {@link file://./ipvs.ts} says what each does and throws. */
+export interface IpvsSyncPort {
+  syncDaemons(): Promise<readonly SyncDaemon[]>;
+  startSyncDaemon(daemon: SyncDaemon): Promise<void>;
+  stopSyncDaemon(role: SyncDaemon['role']): Promise<void>;
 }

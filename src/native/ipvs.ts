@@ -14,6 +14,7 @@ import type {
   IpvsOperation,
   IpvsPort,
   IpvsSnapshot,
+  IpvsSyncPort,
   IpvsTimeouts,
   Service,
   ServiceId,
@@ -157,7 +158,7 @@ const internal = Symbol('internal');
  * await ipvs.close();
  * ```
  */
-export class Ipvs implements IpvsPort {
+export class Ipvs implements IpvsPort, IpvsSyncPort {
   readonly #handle: IpvsHandle;
   /** Settled when every earlier call has been handed to the addon, which keeps their order from there. */
   #turn: Promise<void> = Promise.resolve();

@@ -1,6 +1,6 @@
 /** IPVS in memory, as strict as ip_vs_ctl.c; errno per operation as observed on Linux 6.1. */
 import { KernelError } from '../../src/native/errors.ts';
-import { checkDestinationId, checkDestinationSpec, checkServiceId, checkServiceSpec } from '../../src/native/ipvs-checks.ts';
+import { checkDaemon, checkDestinationId, checkDestinationSpec, checkServiceId, checkServiceSpec } from '../../src/native/ipvs-checks.ts';
 import { destinationKey, NO_STATISTICS, serviceKey, snapshotFromObjects } from '../../src/native/ipvs-columns.ts';
 import type {
   ApplyResult,
@@ -12,9 +12,11 @@ import type {
   IpvsOperation,
   IpvsPort,
   IpvsSnapshot,
+  IpvsSyncPort,
   Service,
   ServiceId,
   ServiceSpec,
+  SyncDaemon,
 } from '../../src/native/ipvs-types.ts';
 import { kernelError } from './errors.ts';
 import type { Faults } from './faults.ts';
@@ -40,14 +42,17 @@ function isUnicast(address: string): boolean {
   return first > 0 && first < 224;
 }
 
-export class FakeIpvs implements IpvsPort {
+export class FakeIpvs implements IpvsPort, IpvsSyncPort {
   readonly #services = new Map<string, Held>();
+  readonly #daemons = new Map<SyncDaemon['role'], SyncDaemon>();
+  readonly #hasDevice: (name: string) => boolean;
   readonly #faults: Faults;
   readonly #journal: Journal;
 
-  constructor(faults: Faults, journal: Journal) {
+  constructor(faults: Faults, journal: Journal, hasDevice: (name: string) => boolean = () => true) {
     this.#faults = faults;
     this.#journal = journal;
+    this.#hasDevice = hasDevice;
   }
 
   /** Everything it holds, in a stable order. */
@@ -89,6 +94,33 @@ export class FakeIpvs implements IpvsPort {
       if (error !== undefined) failed.push({ index, operation, error });
     }
     return { applied: operations.length - failed.length, failed };
+  }
+
+  syncDaemons(): Promise<readonly SyncDaemon[]> {
+    return this.#reading('ipvs.syncDaemons', () => [...this.#daemons.values()]);
+  }
+
+  async startSyncDaemon(daemon: SyncDaemon): Promise<void> {
+    await Promise.resolve();
+    checkDaemon(daemon);
+    const { role, interface: device } = daemon;
+    // start_sync_thread(): the role first, then the device.
+    const code = this.#daemons.has(role) ? 'EEXIST' : this.#hasDevice(device) ? undefined : 'ENODEV';
+    this.#control('ipvs.startSyncDaemon', `${role} sync daemon on ${device}`, code);
+    // What was not asked for, as the kernel fills it in.
+    this.#daemons.set(role, { maxLength: 1472, group: '224.0.0.81', port: 8848, ttl: 1, ...daemon });
+  }
+
+  async stopSyncDaemon(role: SyncDaemon['role']): Promise<void> {
+    await Promise.resolve();
+    this.#control('ipvs.stopSyncDaemon', `${role} sync daemon`, this.#daemons.has(role) ? undefined : 'ESRCH');
+    this.#daemons.delete(role);
+  }
+
+  #control(op: string, subject: string, code: string | undefined): void {
+    const error = this.#faults.next(op, subject) ?? (code === undefined ? undefined : kernelError(op, subject, code));
+    this.#journal.write(op, subject, error?.message);
+    if (error !== undefined) throw error;
   }
 
   async #reading<Result>(op: string, read: () => Result): Promise<Result> {

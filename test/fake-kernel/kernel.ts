@@ -18,7 +18,7 @@ import { FakeSysctls } from './sysctls.ts';
 export class FakeKernel implements Kernel {
   readonly faults = new Faults();
   readonly journal = new Journal();
-  readonly ipvs = new FakeIpvs(this.faults, this.journal);
+  readonly ipvs = new FakeIpvs(this.faults, this.journal, (name) => this.links.has(name));
   readonly nftables = new FakeNftables(this.faults, this.journal);
   readonly links = new FakeLinks(this.faults, this.journal);
   readonly arp = new FakeArp(this.faults);

@@ -16,6 +16,9 @@ export function mortal(kernel: FakeKernel, allowed: number): Partial<Kernel> {
     ipvs: {
       info: () => ipvs.info(),
       snapshot: () => ipvs.snapshot(),
+      syncDaemons: () => ipvs.syncDaemons(),
+      startSyncDaemon: (daemon) => (spend(1) === 1 ? ipvs.startSyncDaemon(daemon) : Promise.reject(new Killed())),
+      stopSyncDaemon: (role) => (spend(1) === 1 ? ipvs.stopSyncDaemon(role) : Promise.reject(new Killed())),
       async apply(operations) {
         const count = spend(operations.length);
         const result = await ipvs.apply(operations.slice(0, count));
