@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ipvsSettings } from '../src/desired/ipvs-sysctls.ts';
+import { ipvsSettings, sharedSettings } from '../src/desired/ipvs-sysctls.ts';
 import { tunnelInterfaces } from '../src/diff/tunnels.ts';
 import { tunnelOverhead } from '../src/diff/path-mtu.ts';
 import { realserverRequirements } from '../src/drivers/sysctls.ts';
@@ -17,12 +17,12 @@ const path = join(dirname(fileURLToPath(import.meta.url)), '../docs/dataplane.md
 /** How each chooses; the compiler asks for a row when a scheduler is added. */
 const schedulerWords: Readonly<Record<Scheduler, string>> = {
   rr: 'one after the other, whatever their weight',
-  wrr: 'one after the other, as often as their weight says: the default, and with pods as weight an even share for each pod',
+  wrr: 'one after the other, as often as their weight says: the default of the other modes, and with pods as weight an even share for each pod',
   lc: 'the one with the fewest connections',
   wlc: 'the one with the fewest connections for its weight',
   dh: "by the VIP alone: one virtual service, one destination. Made for caches that stand in the clients' way",
   sh: "by the client's address; `sh-fallback`: another one when it is full or has weight 0, `sh-port`: by its port, too",
-  mh: "by the client's address in a table that changes as little as possible when destinations come and go (Maglev). Always with `mh-fallback` and `mh-port` unless flags say otherwise",
+  mh: "the default in mode bgp: by the client's address in a table that changes as little as possible when destinations come and go (Maglev). Always with `mh-fallback` and `mh-port` unless flags say otherwise",
   lblc: 'by the VIP, and elsewhere when that one is overloaded',
   lblcr: 'by the VIP, to a set of destinations that grows and shrinks',
   sed: 'the shortest expected delay: connections plus one, by weight',
@@ -52,12 +52,16 @@ function realserverTable(): string {
 
 function directorTable(): string {
   const settings = ipvsSettings({ asked: new Map(), defaults: true, conntrack: true });
-  const rows = settings.map(({ name, value, why, needed }) => [
-    code(`net.ipv4.vs.${name}`),
-    code(value.replace('\t', ' ')),
-    needed ? 'yes' : '',
-    why,
-  ]);
+  const rows = settings.map(({ name, value, why, needed }) => {
+    const shared = sharedSettings.find((one) => one.name === name);
+    const other = shared === undefined || shared.value === value ? '' : `, in mode bgp ${code(shared.value)}`;
+    return [
+      code(`net.ipv4.vs.${name}`),
+      `${code(value.replace('\t', ' '))}${other}`,
+      needed ? 'yes' : shared === undefined ? '' : 'in mode bgp',
+      shared === undefined ? why : `${why}; in mode bgp ${shared.why}`,
+    ];
+  });
   return table(['setting', 'written', 'needed', 'why'], rows);
 }
 

@@ -23,6 +23,8 @@ export interface IpvsTuning {
   readonly defaults: boolean;
   /** Connections that IPVS forwards are to be seen by rules of this machine: colocation, masquerading. */
   readonly conntrack: boolean;
+  /** A router deals connections out to several directors, and deals them out anew when one is gone. Absent: false. */
+  readonly shared?: boolean;
 }
 
 const setting = (name: string, value: string, why: string, needed = false): IpvsSetting => ({ name, value, why, needed });
@@ -69,25 +71,40 @@ export const ipvsDefaults: readonly IpvsSetting[] = [
   setting('sync_version', '1', 'the format that knows IPv6 and persistence'),
 ];
 
+/** What directors need that share the connections of a VIP: a router that moves one in its midst sends no SYN and no INIT. */
+export const sharedSettings: readonly IpvsSetting[] = [
+  setting('sloppy_tcp', '1', 'so does one that a router moves here', true),
+  setting('sloppy_sctp', '1', 'one that a router moves here from another director goes on', true),
+];
+
 const conntrack = setting('conntrack', '1', 'connections that IPVS forwards are known to the rules of this machine', true);
 
 /** Settings that nobody asked for by name: all, or those that are needed. */
-export function ipvsSettings({ asked, defaults, conntrack: tracked }: IpvsTuning): IpvsSetting[] {
-  const wanted = [...ipvsDefaults, ...(tracked ? [conntrack] : [])].filter(({ needed }) => needed || defaults);
+export function ipvsSettings({ asked, defaults, conntrack: tracked, shared = false }: IpvsTuning): IpvsSetting[] {
+  const special = [...(shared ? sharedSettings : []), ...(tracked ? [conntrack] : [])];
+  const usual = ipvsDefaults.filter(({ name }) => !special.some((one) => one.name === name));
+  const wanted = [...usual, ...special].filter(({ needed }) => needed || defaults);
   return wanted.filter(({ name }) => !asked.has(name));
 }
 
 /** The kernel prints a list with tabs, whatever it was given. */
 const sameWords = (a: string, b: string): boolean => a.split(/\s+/).join(' ') === b.split(/\s+/).join(' ');
 
+/** What is lost by a value that was asked for all the same. */
+function objection(name: string, value: string, { conntrack: tracked, shared = false }: IpvsTuning): { warning?: string } {
+  if (name === 'conntrack' && value !== '1' && tracked)
+    return { warning: `--ipvs-sysctl=conntrack=${value}: masquerading needs 1; replies may not find back to their clients` };
+  if (shared && value !== '1' && sharedSettings.some((one) => one.name === name))
+    return { warning: `--ipvs-sysctl=${name}=${value}: in mode bgp 1 is needed; a flow that a router moves to another director ends` };
+  return {};
+}
+
 /** What a director needs below net/ipv4/vs; what was asked for by name comes first, and stays as asked. */
 export function ipvsRequirements(tuning: IpvsTuning): SysctlRequirement[] {
   const asked = [...tuning.asked].map(([name, value]): SysctlRequirement => ({
     ...{ key: `${folder}/${name}`, value, why: 'asked for by --ipvs-sysctl', mayBeMissing: true },
     accepts: (current) => sameWords(current, value),
-    ...(name === 'conntrack' && value !== '1' && tuning.conntrack
-      ? { warning: `--ipvs-sysctl=conntrack=${value}: masquerading needs 1; replies may not find back to their clients` }
-      : {}),
+    ...objection(name, value, tuning),
   }));
   const others = ipvsSettings(tuning).map(({ name, value, why }): SysctlRequirement => ({
     ...{ key: `${folder}/${name}`, value, why },

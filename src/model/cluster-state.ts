@@ -1,7 +1,8 @@
 /** One consistent {@link ClusterState} from the values of an input, or all that is wrong with them. */
 import { sortAddresses } from './address.ts';
 import { Check, usableAddress, type Steps } from './check.ts';
-import type { Address, ClusterState, ServiceKey, VirtualService } from './cluster.ts';
+import { readBgp } from './bgp-config.ts';
+import type { Address, ClusterState, Scheduler, ServiceKey, VirtualService } from './cluster.ts';
 import { clusterConfigSchema, clusterFileSchema, mtuSchema } from './config-schema.ts';
 import { checkNodes, checkServices } from './inventory.ts';
 import { quote } from './problems.ts';
@@ -24,6 +25,8 @@ export interface StateOptions {
    */
   readonly carrier: 'cluster' | 'config';
   readonly defaultListener?: DefaultListener | undefined;
+  /** Of virtual services that name none. Default: wrr. */
+  readonly defaultScheduler?: Scheduler | undefined;
 }
 
 function objectShape(schema: typeof clusterConfigSchema | typeof clusterFileSchema): ReturnType<typeof shapeOf> & { kind: 'object' } {
@@ -144,7 +147,8 @@ export function* readClusterState(value: unknown, options: StateOptions, report:
   const top = tidyKeys(value, topShapes[options.carrier], [], report);
   const { nodes, owners } = yield* checkNodes(top['nodes'], report);
   const services = yield* checkServices(top['services'], nodes, report);
-  const surroundings: Surroundings = { owners, services: options.carrier === 'cluster' ? services : undefined };
+  const { defaultListener, defaultScheduler } = options;
+  const surroundings: Surroundings = { owners, defaultScheduler, services: options.carrier === 'cluster' ? services : undefined };
 
   const gathered = new Gathered();
   // An absent configuration would take down everything there is: that must be said with {}.
@@ -152,12 +156,13 @@ export function* readClusterState(value: unknown, options: StateOptions, report:
   if (top['config'] !== undefined) yield* checkVirtualServices(top['config'], 4, surroundings, gathered, report);
   if (top['config6'] !== undefined) yield* checkVirtualServices(top['config6'], 6, surroundings, gathered, report);
   const pool = yield* checkPool(top['vipPool'], surroundings, report);
-  if (options.defaultListener !== undefined) addDefaultListener(pool, options.defaultListener, gathered);
+  if (defaultListener !== undefined) addDefaultListener(pool, defaultListener, gathered, defaultScheduler);
   const nodeLabels = yield* checkLabels(top['labels'], report);
   const mtu = new Map<Address, number>();
   yield* checkMtu(top['mtuConfig'], 'mtuConfig', mtu, gathered, report);
   yield* checkMtu(top['mtuConfig6'], 'mtuConfig6', mtu, gathered, report);
   yield* checkPairs(top['ipv6'], report);
+  const bgp = yield* readBgp(top['bgp'], gathered.addresses, report);
 
   for (const [label, text] of Object.entries(nodeLabels)) {
     const carried = [...nodes.values()].some((node) => node.labels[label] === text);
@@ -173,5 +178,6 @@ export function* readClusterState(value: unknown, options: StateOptions, report:
     addresses: sortAddresses(gathered.addresses.keys()),
     nodeLabels,
     mtu,
+    ...(bgp === undefined ? {} : { bgp }),
   };
 }

@@ -132,7 +132,7 @@ export interface ClusterState {
 }
 
 /**
- * What differs between two published states. `all` when nodes, labels or the set of VIPs changed, or on the first.
+ * What differs between two published states. `all` when nodes, labels, `bgp` or the set of VIPs changed, or on the first.
  * `confirmed` when realservers have caught up: what waits for them is to be looked at.
  */
 export type StateChange =

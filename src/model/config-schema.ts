@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { addressFamily } from './address.ts';
+import { bgpSchema } from './bgp-schema.ts';
 import { parseDrainSteps, parseDrainTimeout } from './drain.ts';
 
 /** Keys of the configuration this format comes from that never did anything: accepted, and warned about. */
@@ -210,6 +211,7 @@ export const clusterConfigSchema = z.strictObject({
   labels: labels.optional().meta({ description: 'A node must carry all of these to be a backend.', default: {} }),
   mtuConfig: z.record(z.string(), mtuSchema).optional().meta({ description: 'IPv4 VIP to MTU, 1500 to 9000 bytes.', default: {} }),
   mtuConfig6: z.record(z.string(), mtuSchema).optional().meta({ description: 'IPv6 VIP to MTU, 1500 to 9000 bytes.', default: {} }),
+  bgp: bgpSchema.optional(),
   ipv6: z
     .record(z.string(), address('IPv6 VIP.'))
     .optional()

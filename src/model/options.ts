@@ -21,6 +21,8 @@ export interface NormalisedOptions extends Forwarding, Persistence {
 
 /** What options are judged against. */
 export interface OptionsContext {
+  /** Of virtual services that name none. Default: wrr. */
+  readonly defaultScheduler?: Scheduler | undefined;
   /** Of the VIP. */
   readonly family: 4 | 6;
   readonly udp: boolean;
@@ -34,7 +36,7 @@ export const schedulers: readonly Scheduler[] = [
   ...(['rr', 'wrr', 'lc', 'wlc', 'dh', 'sh', 'mh'] as const),
   ...(['lblc', 'lblcr', 'sed', 'nq', 'fo', 'ovf', 'twos'] as const),
 ];
-const defaultScheduler: Scheduler = 'wrr';
+const usualScheduler: Scheduler = 'wrr';
 
 /** IP_VS_SVC_F_SCHED_SH_FALLBACK is SCHED1, …_PORT is SCHED2 (linux/ip_vs.h); mh uses the same two. */
 const flagNumbers: ReadonlyMap<string, 1 | 2 | 3> = new Map([
@@ -51,7 +53,7 @@ const flagNumbers: ReadonlyMap<string, 1 | 2 | 3> = new Map([
 const flagsOfMh: readonly (1 | 2 | 3)[] = [1, 2];
 const noFlags: readonly (1 | 2 | 3)[] = [];
 
-function normaliseScheduler(text: string, tell: Tell): Scheduler {
+function normaliseScheduler(text: string, defaultScheduler: Scheduler, tell: Tell): Scheduler {
   const word = text.trim().toLowerCase();
   const scheduler = schedulers.find((candidate) => candidate === word);
   if (scheduler !== undefined) {
@@ -103,8 +105,9 @@ function normaliseOnePacket(wanted: boolean, udp: boolean, tell: Tell): { onePac
   return {};
 }
 
-export function normaliseOptions(options: IpvsOptionsInput, { family, udp }: OptionsContext, tell: Tell): NormalisedOptions {
-  const scheduler = normaliseScheduler(options.scheduler ?? '', tell);
+export function normaliseOptions(options: IpvsOptionsInput, context: OptionsContext, tell: Tell): NormalisedOptions {
+  const { family, udp, defaultScheduler = usualScheduler } = context;
+  const scheduler = normaliseScheduler(options.scheduler ?? '', defaultScheduler, tell);
   return {
     scheduler,
     schedulerFlags: normaliseFlags(options.flags ?? '', scheduler, tell),
@@ -115,5 +118,13 @@ export function normaliseOptions(options: IpvsOptionsInput, { family, udp }: Opt
   };
 }
 
+const defaults = new Map<Scheduler, NormalisedOptions>();
+
 /** The same object for all virtual services without options of their own. */
-export const defaultOptions: NormalisedOptions = normaliseOptions({}, { family: 4, udp: false }, () => undefined);
+export function defaultOptions(defaultScheduler: Scheduler = usualScheduler): NormalisedOptions {
+  const known = defaults.get(defaultScheduler);
+  if (known !== undefined) return known;
+  const made = normaliseOptions({}, { family: 4, udp: false, defaultScheduler }, () => undefined);
+  defaults.set(defaultScheduler, made);
+  return made;
+}

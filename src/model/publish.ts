@@ -3,6 +3,7 @@
  * ways: {@link publish} compares two whole states; {@link applyServiceChange} is for sources that know
  * what changed, and costs no more than the change.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type {
   ClusterService,
   ClusterState,
@@ -137,6 +138,7 @@ export function publish(previous: ClusterState | undefined, next: ClusterState, 
   const mtu = merge(previous.mtu, next.mtu, Object.is);
   const addresses = sameList(previous.addresses, next.addresses) ? previous.addresses : next.addresses;
   const nodeLabels = sameRecord(previous.nodeLabels, next.nodeLabels) ? previous.nodeLabels : next.nodeLabels;
+  const bgp = isDeepStrictEqual(previous.bgp, next.bgp) ? previous.bgp : next.bgp;
   const state: ClusterState = {
     nodes: nodes.map,
     services: services.changed.length === 0 ? previous.services : PersistentMap.from(services.map),
@@ -145,8 +147,10 @@ export function publish(previous: ClusterState | undefined, next: ClusterState, 
     addresses,
     nodeLabels,
     mtu: mtu.map,
+    ...(bgp === undefined ? {} : { bgp }),
   };
-  const all = nodes.changed.length > 0 || mtu.changed.length > 0 || addresses !== previous.addresses || nodeLabels !== previous.nodeLabels;
+  const elsewhere = addresses !== previous.addresses || nodeLabels !== previous.nodeLabels || bgp !== previous.bgp;
+  const all = nodes.changed.length > 0 || mtu.changed.length > 0 || elsewhere;
   if (all) return { state, change: { all: true }, warnings };
   const keys = new Set<VirtualServiceKey>(virtualServices.changed);
   for (const service of services.changed) {

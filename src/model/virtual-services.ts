@@ -1,7 +1,7 @@
 /** The `config` and `config6` of an input: which VIP and port leads to which Service. */
 import { addressFamily } from './address.ts';
 import { Check, familyName, usableAddress, type Steps } from './check.ts';
-import type { Address, ClusterService, ServiceKey, VirtualService } from './cluster.ts';
+import type { Address, ClusterService, Scheduler, ServiceKey, VirtualService } from './cluster.ts';
 import { entrySchema, type EntryInput } from './config-schema.ts';
 import { serviceKey, virtualServiceKey } from './keys.ts';
 import { defaultOptions, normaliseOptions } from './options.ts';
@@ -15,6 +15,8 @@ const entryCheck = new Check(entrySchema);
 export interface Surroundings {
   /** Whose an address is. */
   readonly owners: ReadonlyMap<Address, string>;
+  /** Of virtual services that name none; undefined: as the model has it. */
+  readonly defaultScheduler?: Scheduler | undefined;
   /** undefined: the Services are not part of the input, so a missing one is no error. */
   readonly services: ReadonlyMap<ServiceKey, ClusterService> | undefined;
 }
@@ -93,14 +95,22 @@ const protocols = [
   { protocol: 'sctp', key: 'sctpEnabled', fallback: false },
 ] as const;
 
-function addEntry(address: Address, port: number, entry: EntryInput, path: Path, gathered: Gathered, report: Report): void {
+function addEntry(
+  address: Address,
+  port: number,
+  entry: EntryInput,
+  path: Path,
+  { defaultScheduler }: Surroundings,
+  gathered: Gathered,
+  report: Report,
+): void {
   const { namespace = 'default', service, portName = '' } = entry;
   const enabled = protocols.filter(({ key, fallback }) => entry[key] ?? fallback).map(({ protocol }) => protocol);
   if (enabled.length === 0) report.add('warning', path, 'none of TCP, UDP and SCTP is enabled: nothing is balanced here');
-  const context = { family: address.includes(':') ? 6 : 4, udp: enabled.includes('udp') } as const;
+  const context = { family: address.includes(':') ? 6 : 4, udp: enabled.includes('udp'), defaultScheduler } as const;
   const options =
     entry.ipvsOptions === undefined
-      ? defaultOptions
+      ? defaultOptions(defaultScheduler)
       : normaliseOptions(entry.ipvsOptions, context, (severity, key, message) =>
           report.add(severity, [...path, 'ipvsOptions', key], message),
         );
@@ -129,7 +139,7 @@ function checkEntry(
     return;
   }
   gathered.ports.set(id, path);
-  addEntry(address, port, entry, path, gathered, report);
+  addEntry(address, port, entry, path, surroundings, gathered, report);
 }
 
 /** All of `config` or `config6`. */
@@ -178,12 +188,22 @@ export interface DefaultListener {
 }
 
 /** Adds the default listener, TCP through a tunnel, to each VIP of the pool that has nothing on its port. */
-export function addDefaultListener(pool: readonly Address[], listener: DefaultListener, gathered: Gathered): void {
+export function addDefaultListener(
+  pool: readonly Address[],
+  listener: DefaultListener,
+  gathered: Gathered,
+  defaultScheduler?: Scheduler,
+): void {
   for (const address of pool) {
     if (gathered.ports.has(`${address} ${listener.port}`)) continue;
     gathered.addresses.set(address, gathered.addresses.get(address) ?? ['vipPool']);
     const service = serviceKey(listener.namespace, listener.service);
-    gathered.add(address, listener.port, 'tcp', { service, portName: listener.portName, ...defaultOptions, forward: 'tunnel' });
+    gathered.add(address, listener.port, 'tcp', {
+      service,
+      portName: listener.portName,
+      ...defaultOptions(defaultScheduler),
+      forward: 'tunnel',
+    });
   }
 }
 

@@ -25,9 +25,13 @@ export interface FileSourceOptions {
   readonly limitBytes?: number;
   /** The service that VIPs of the pool get by default. */
   readonly defaultListener?: ReadOptions['defaultListener'];
+  /** Of virtual services that name none. */
+  readonly defaultScheduler?: ReadOptions['defaultScheduler'];
   /** Lets other work have its turn. Default: one turn of the event loop. */
   readonly pause?: () => Promise<unknown>;
 }
+
+type Defaults = Pick<FileSourceOptions, 'defaultListener' | 'defaultScheduler'>;
 
 type Run = Parameters<Source['run']>[0];
 
@@ -36,7 +40,7 @@ const sliceBudget = 8;
 
 /** One run of the source: everything that ends when its signal aborts. */
 class Follower {
-  readonly #options: Required<Omit<FileSourceOptions, 'defaultListener'>> & Pick<FileSourceOptions, 'defaultListener'>;
+  readonly #options: Required<Omit<FileSourceOptions, keyof Defaults>> & Defaults;
   readonly #run: Run;
   readonly #folder: string;
   #watcher: FSWatcher | undefined;
@@ -152,8 +156,8 @@ class Follower {
   }
 
   async #accept(bytes: Buffer): Promise<void> {
-    const { clock, pause, defaultListener } = this.#options;
-    const steps = readCluster(bytes, { carrier: 'cluster', defaultListener });
+    const { clock, pause, defaultListener, defaultScheduler } = this.#options;
+    const steps = readCluster(bytes, { carrier: 'cluster', defaultListener, defaultScheduler });
     const result = await runSliced(steps, { budget: sliceBudget, now: () => clock.now(), pause, signal: this.#run.signal });
     if (result.state === undefined) {
       this.#refuse(result.errors);

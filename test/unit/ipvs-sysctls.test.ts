@@ -52,3 +52,19 @@ test('what is asked for by name goes first and stays as asked, however the kerne
     [],
   );
 });
+
+test('directors that share the connections of a VIP need what lets one go on in its midst, whatever the defaults', () => {
+  assert.deepEqual(values(ipvsRequirements({ asked: none, defaults: false, conntrack: false, shared: true })), {
+    ...{ expire_nodest_conn: '1', sloppy_tcp: '1', sloppy_sctp: '1' },
+  });
+  const all = ipvsRequirements({ asked: none, defaults: true, conntrack: false, shared: true });
+  assert.equal(all.length, ipvsDefaults.length, 'each once');
+  assert.equal(values(all)['sloppy_sctp'], '1');
+  assert.equal(values(ipvsRequirements({ asked: none, defaults: true, conntrack: false }))['sloppy_sctp'], '0', 'one director: as before');
+  const asked = new Map([['sloppy_tcp', '0']]);
+  const warnings = (shared: boolean): string[] =>
+    ipvsRequirements({ asked, defaults: true, conntrack: false, shared }).flatMap(({ warning }) => warning ?? []);
+  assert.match(warnings(true).join(), /--ipvs-sysctl=sloppy_tcp=0: in mode bgp 1 is needed/);
+  assert.deepEqual(warnings(false), []);
+  assert.equal(values(ipvsRequirements({ asked, defaults: true, conntrack: false, shared: true }))['sloppy_tcp'], '0', 'asked for by name');
+});

@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { IpvsOptionsInput } from '../../src/model/config-schema.ts';
 import { defaultOptions, normaliseOptions, schedulers, type NormalisedOptions, type OptionsContext } from '../../src/model/options.ts';
+import { read } from './model-input.ts';
+
+const usual = defaultOptions();
 
 function run(options: IpvsOptionsInput, context: Partial<OptionsContext> = {}): { result: NormalisedOptions; told: string[] } {
   const told: string[] = [];
@@ -61,7 +64,7 @@ describe('C04 option normalisation never rejects', () => {
     assert.equal(schedulers.length, 14);
     for (const scheduler of schedulers)
       assert.deepEqual(run({ scheduler }), {
-        result: { ...defaultOptions, scheduler, schedulerFlags: scheduler === 'mh' ? [1, 2] : [] },
+        result: { ...usual, scheduler, schedulerFlags: scheduler === 'mh' ? [1, 2] : [] },
         told: [],
       });
   });
@@ -164,8 +167,8 @@ describe('C04 option normalisation never rejects', () => {
       const forwardingMethod = 'forwardingMethod' in options ? options.forwardingMethod : 'g';
       assert.deepEqual(result, run({ forwardingMethod }).result, JSON.stringify(options));
     }
-    assert.deepEqual(run({ onePacket: true }, { udp: true }), { result: { ...defaultOptions, onePacket: true }, told: [] });
-    assert.deepEqual(run({ onePacket: false }), { result: defaultOptions, told: [] });
+    assert.deepEqual(run({ onePacket: true }, { udp: true }), { result: { ...usual, onePacket: true }, told: [] });
+    assert.deepEqual(run({ onePacket: false }), { result: usual, told: [] });
   });
 });
 
@@ -189,4 +192,38 @@ test('C03 thresholds: negative is 0, lower not below upper is off', () => {
     assert.equal(told.length, messages, `${upper} ${lower}`);
     assert.ok(told.every((text) => text.startsWith('coercion ')));
   }
+});
+
+describe('another default scheduler', () => {
+  const options = { defaultScheduler: 'mh' } as const;
+
+  test('is for those that name none, or none that there is; with the flags of its own', () => {
+    for (const scheduler of [undefined, '', ' ']) {
+      const { result, told } = run(scheduler === undefined ? {} : { scheduler }, options);
+      assert.deepEqual([result.scheduler, result.schedulerFlags, told], ['mh', [1, 2], []]);
+    }
+    const { result, told } = run({ scheduler: 'xyz' }, options);
+    assert.equal(result.scheduler, 'mh');
+    assert.match(told.join(), /"mh" is used/);
+    assert.deepEqual(run({ scheduler: 'WRR' }, options).result.scheduler, 'wrr', 'a scheduler of its own stays');
+    assert.deepEqual(run({ flags: 'mh-port' }, options).result.schedulerFlags, [2]);
+  });
+
+  test('the same object for all without options', () => {
+    assert.equal(defaultOptions('mh'), defaultOptions('mh'));
+    assert.equal(defaultOptions('wrr'), defaultOptions());
+    assert.deepEqual({ ...defaultOptions('mh'), scheduler: 'wrr', schedulerFlags: [] }, defaultOptions());
+  });
+
+  test('whole inputs, the default listener among them', () => {
+    const listener = { namespace: 'a', service: 'b', portName: '', port: 81 };
+    const input =
+      '{"config":{"192.0.2.10":{"80":{"service":"x"},"82":{"service":"x","ipvsOptions":{"scheduler":"rr"}}}},"vipPool":["192.0.2.11"]}';
+    const found = (defaultScheduler?: 'mh'): string[] =>
+      [...(read(input, { carrier: 'config', defaultListener: listener, defaultScheduler }).state?.virtualServices.values() ?? [])].map(
+        ({ key, scheduler }) => `${key} ${scheduler}`,
+      );
+    assert.deepEqual(found('mh'), ['tcp 192.0.2.10:80 mh', 'tcp 192.0.2.10:82 rr', 'tcp 192.0.2.11:81 mh']);
+    assert.deepEqual(found(), ['tcp 192.0.2.10:80 wrr', 'tcp 192.0.2.10:82 rr', 'tcp 192.0.2.11:81 wrr']);
+  });
 });

@@ -214,8 +214,9 @@ export class Assembly {
       if (service !== undefined) services.set(key, service);
       yield;
     }
-    const { virtualServices, virtualServicesOf, addresses, nodeLabels, mtu } = configuration;
-    return publish(previous, { nodes: new Map(this.#nodes), services, virtualServices, virtualServicesOf, addresses, nodeLabels, mtu });
+    const { virtualServices, virtualServicesOf, addresses, nodeLabels, mtu, bgp } = configuration;
+    const configured = { virtualServices, virtualServicesOf, addresses, nodeLabels, mtu, ...(bgp === undefined ? {} : { bgp }) };
+    return publish(previous, { nodes: new Map(this.#nodes), services, ...configured });
   }
 
   *#applySingly(previous: ClusterState, touched: ReadonlySet<ServiceKey>): Steps<{ state: ClusterState; change: StateChange }> {

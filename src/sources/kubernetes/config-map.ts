@@ -23,11 +23,12 @@ export function reduceConfigMap(object: Json, key: string): ConfigText {
 }
 
 /** The part of a state that is configuration. */
-export type Configuration = Pick<ClusterState, 'virtualServices' | 'virtualServicesOf' | 'addresses' | 'nodeLabels' | 'mtu'>;
+export type Configuration = Pick<ClusterState, 'virtualServices' | 'virtualServicesOf' | 'addresses' | 'nodeLabels' | 'mtu' | 'bgp'>;
 
 export interface ConfigMapOptions {
   readonly config: { readonly namespace: string; readonly name: string; readonly key: string };
   readonly defaultListener: ReadOptions['defaultListener'];
+  readonly defaultScheduler?: ReadOptions['defaultScheduler'];
   readonly clock: Clock;
   readonly pause: () => Promise<unknown>;
   readonly signal: AbortSignal;
@@ -106,11 +107,11 @@ export class ConfigMapReader implements Sink<ConfigText> {
   }
 
   async #read(): Promise<void> {
-    const { clock, pause, signal, defaultListener, onAccepted } = this.#options;
+    const { clock, pause, signal, defaultListener, defaultScheduler, onAccepted } = this.#options;
     this.#reading = true;
     try {
       for (let text = this.#next; text !== undefined && !signal.aborted; text = this.#next) {
-        const steps = readCluster(text, { carrier: 'config', defaultListener });
+        const steps = readCluster(text, { carrier: 'config', defaultListener, defaultScheduler });
         const result = await runSliced(steps, { budget: sliceBudget, now: () => clock.now(), pause });
         // A newer one came meanwhile: this one is of no interest any more.
         if (this.#next !== text) continue;

@@ -28,6 +28,8 @@ export interface KubernetesSourceOptions {
   readonly leases?: { readonly namespace: string };
   /** The service that VIPs of the pool get by default. */
   readonly defaultListener?: ReadOptions['defaultListener'];
+  /** Of virtual services that name none. */
+  readonly defaultScheduler?: ReadOptions['defaultScheduler'];
   /** Lets other work have its turn. Default: one turn of the event loop. */
   readonly pause?: () => Promise<unknown>;
 }
@@ -79,7 +81,8 @@ class ClusterFollower {
     const interner = new Interner();
     const assembly = this.#assembly;
     const configMap = (this.#configMap = new ConfigMapReader({
-      ...{ config, defaultListener: options.defaultListener, clock: options.clock, pause: this.#pause, signal: this.#end.signal },
+      ...{ config, defaultListener: options.defaultListener, defaultScheduler: options.defaultScheduler },
+      ...{ clock: options.clock, pause: this.#pause, signal: this.#end.signal },
       onAccepted: (configuration, warnings, forced) => {
         lastGood.configuration = configuration;
         assembly.configure(configuration, warnings, forced);
