@@ -79,8 +79,8 @@ export interface DesiredNat {
   readonly counters?: boolean;
   /**
    * Of TCP only segments that open a connection (SYN) are translated. For a director with pods of its own: connection tracking
-   * sees one direction of what IPVS forwards without translation, and forgets it while it is idle
-   * (nf_conntrack_tcp_timeout_syn_sent, two minutes); what comes then must find IPVS again, not draw a share. Default false.
+   * sees one direction of what IPVS forwards without translation, and forgets it two minutes after SYN, busy or not
+   * (nf_conntrack_tcp_timeout_syn_sent); what comes then must find IPVS again, not draw a share. Default false.
    */
   readonly openingOnly?: boolean;
 }
