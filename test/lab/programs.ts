@@ -7,3 +7,10 @@ export function program(name: string): string {
   if (!existsSync(file)) throw new Error(`${file} is not built: run scripts/bundle-tests.ts`);
   return file;
 }
+
+/** Path of a program of the lab in C (`scripts/lab-programs` compiles them). */
+export function compiled(name: string): string {
+  const file = path.resolve('build/lab', name);
+  if (!existsSync(file)) throw new Error(`${file} is not built: scripts/lab-programs does it`);
+  return file;
+}

@@ -126,6 +126,11 @@ export class Topology {
     return host;
   }
 
+  /** Takes a machine off the segment, as pulling its cable does, or puts it back. */
+  async plug(name: string, state: 'up' | 'down'): Promise<void> {
+    await this.#segment.ip(`link set ${name} ${state}`);
+  }
+
   /** A machine that is not on the segment, yet. */
   async addMachine(name: string, forwarding: boolean): Promise<Namespace> {
     const host = await createMachine(name, forwarding);

@@ -1,8 +1,7 @@
 /** Drives programs/traffic.c and programs/echo.c: many questions over TCP, UDP and SCTP, and datagrams in one direction. */
-import { existsSync } from 'node:fs';
-import path from 'node:path';
 import type { Namespace } from './namespace.ts';
 import { LabProcess } from './process.ts';
+import { compiled } from './programs.ts';
 import { POD_PORT } from './topology.ts';
 
 export type Protocol = 'tcp' | 'udp' | 'sctp';
@@ -36,12 +35,6 @@ export interface Question {
   readonly limitMs?: number;
   /** IP_MTU_DISCOVER. */
   readonly df?: 'do' | 'dont' | 'default';
-}
-
-function compiled(name: string): string {
-  const file = path.resolve('build/lab', name);
-  if (!existsSync(file)) throw new Error(`${file} is not built: scripts/lab-programs does it`);
-  return file;
 }
 
 export const echoPod = (name: string): readonly string[] => [compiled('echo'), name, `${POD_PORT}`];

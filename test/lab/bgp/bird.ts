@@ -30,7 +30,8 @@ export class Bird implements Router {
 
   async start(configuration: string): Promise<void> {
     await prepareRouter(this.namespace);
-    writeFileSync(this.#file, `log stderr all;\ntimeformat protocol iso long us;\n${configuration}\n`);
+    // In whole seconds: BIRD reckons them anew from a monotonic clock each time.
+    writeFileSync(this.#file, `log stderr all;\ntimeformat protocol iso long;\n${configuration}\n`);
     rmSync(this.#socket, { force: true });
     const command = [BIRD.daemon, '-f', '-c', this.#file, '-s', this.#socket];
     const process = new LabProcess(this.namespace, `bird-${this.namespace.name}`, command);
