@@ -10,6 +10,10 @@ export const GRACEFUL_SHUTDOWN: StandardCommunity = 0xffff0000;
 /** Of an address or a prefix. */
 const hostLength = (text: string): number => (familyOf(text) === 6 ? 128 : 32);
 
+export function familyOfPrefix(prefix: string): 4 | 6 {
+  return familyOf(prefix);
+}
+
 /** The address of a prefix that holds one address; undefined for longer ranges. */
 export function hostOf(prefix: string): Address | undefined {
   const full = `/${hostLength(prefix)}`;

@@ -213,11 +213,11 @@ export class RouteLedger {
     return { withdraw: [], add: first };
   }
 
-  /** What came of {@link take}; `failed` is as it was before. */
-  wrote(outcome: { readonly withdrawn: Iterable<string>; readonly added: Iterable<BgpPath>; readonly failed: Iterable<string> }): void {
+  /** What came of {@link take}; `refused` is as it was before. */
+  wrote(outcome: { readonly withdrawn: Iterable<string>; readonly added: Iterable<BgpPath>; readonly refused: Iterable<string> }): void {
     const held = this.#held;
     if (held === undefined) return;
-    for (const prefix of outcome.failed) this.#writing.delete(prefix);
+    for (const prefix of outcome.refused) this.#writing.delete(prefix);
     for (const prefix of outcome.withdrawn) {
       this.#writing.delete(prefix);
       this.#leftovers.delete(prefix);

@@ -211,22 +211,18 @@ export class Session {
     const { withdraw, add } = ledger.take(batch);
     if (withdraw.length > 0) {
       const failures = await this.#ask(this.#daemon.withdraw(withdraw.map((prefix) => ({ prefix }))));
-      const failed = new Set(failures.map(({ prefix }) => prefix));
-      const withdrawn = withdraw.filter((prefix) => !failed.has(prefix));
-      this.#state.withdrawn += withdrawn.length;
-      ledger.wrote({ withdrawn, added: [], failed });
+      const done = succeeded(withdraw, failures);
+      this.#state.withdrawn += done.length;
+      ledger.wrote({ withdrawn: done, added: [], refused: refusals(failures) });
       this.#account(withdraw, failures);
     }
     if (add.length > 0) {
       const failures = await this.#ask(this.#daemon.add(add));
-      const failed = new Set(failures.map(({ prefix }) => prefix));
-      const added = add.filter(({ prefix }) => !failed.has(prefix));
-      this.#state.added += added.length;
-      ledger.wrote({ withdrawn: [], added, failed });
-      this.#account(
-        add.map(({ prefix }) => prefix),
-        failures,
-      );
+      const prefixes = add.map(({ prefix }) => prefix);
+      const done = new Set(succeeded(prefixes, failures));
+      this.#state.added += done.size;
+      ledger.wrote({ withdrawn: [], added: add.filter(({ prefix }) => done.has(prefix)), refused: refusals(failures) });
+      this.#account(prefixes, failures);
     }
     if (this.#state.refused.size === 0 && !ledger.pending) this.#retry.succeed();
   }
@@ -284,4 +280,14 @@ export class Session {
       };
     });
   }
+}
+
+function succeeded(prefixes: readonly string[], failures: readonly DaemonFailure[]): readonly string[] {
+  const failed = new Set(failures.map(({ prefix }) => prefix));
+  return prefixes.filter((prefix) => !failed.has(prefix));
+}
+
+/** Of all other failures nobody knows what came of them. */
+function refusals(failures: readonly DaemonFailure[]): readonly string[] {
+  return failures.filter(({ error }) => error.code === 'Refused').map(({ prefix }) => prefix);
 }

@@ -1,5 +1,5 @@
 /** What neighbours mean for routes. Pure. */
-import { familyOf } from '../../desired/eligibility.ts';
+import { familyOfPrefix } from '../../desired/bgp.ts';
 import type { Reason } from '../../model/cluster.ts';
 import type { PeerStatus } from './daemon.ts';
 
@@ -11,7 +11,7 @@ const shown = 3;
  * a neighbour goes through the states of its session.
  */
 export function deaf(peers: readonly PeerStatus[], prefix: string, problem: string | undefined): Reason | undefined {
-  const family = familyOf(prefix);
+  const family = familyOfPrefix(prefix);
   const carries = peers.filter(({ configured }) => configured.families?.includes(family) ?? true);
   if (carries.some(({ state }) => state === 'established')) return undefined;
   const because = problem === undefined ? '' : `; ${problem}`;
