@@ -21,19 +21,7 @@ const std::vector<std::vector<uint32_t>> kGroups = {{RTNLGRP_LINK},
                                                     {RTNLGRP_NEIGH}};
 
 // The client is made, used and dropped on the executor's thread only.
-struct Session {
-  std::unique_ptr<Client> client;
-  int timeout_ms = 0;
-  int receive_buffer = 0;
-
-  static Result<std::shared_ptr<Session>> Open(int timeout_ms, int receive_buffer) {
-    auto session = SessionOf<Session>(Client::Open(timeout_ms, receive_buffer));
-    if (!session.ok()) return session;
-    session.value()->timeout_ms = timeout_ms;
-    session.value()->receive_buffer = receive_buffer;
-    return session;
-  }
-};
+using Session = WatchingSession<Client>;
 
 Napi::Value LinkValue(Napi::Env env, const links::LinkRecord& link) {
   Napi::Object value = Napi::Object::New(env);

@@ -125,6 +125,22 @@ Result<std::shared_ptr<SessionType>> SessionOf(Result<std::unique_ptr<ClientType
   return session;
 }
 
+// A session whose watches have sockets of their own, opened with the numbers that the handle was.
+template <typename ClientType>
+struct WatchingSession {
+  std::unique_ptr<ClientType> client;
+  int timeout_ms = 0;
+  int receive_buffer = 0;
+
+  static Result<std::shared_ptr<WatchingSession>> Open(int timeout_ms, int receive_buffer) {
+    auto session = SessionOf<WatchingSession>(ClientType::Open(timeout_ms, receive_buffer));
+    if (!session.ok()) return session;
+    session.value()->timeout_ms = timeout_ms;
+    session.value()->receive_buffer = receive_buffer;
+    return session;
+  }
+};
+
 template <typename Handle>
 void DefineHandle(Napi::Env env, Napi::Object exports, const char* open) {
   DataOf(env)->*Handle::kConstructor = Napi::Persistent(Handle::Define(env));
