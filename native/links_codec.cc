@@ -40,27 +40,52 @@ void WriteAddress(MessageWriter& writer, uint16_t type, const AddressBytes& addr
   writer.Attribute(type, address.data(), AddressSize(family));
 }
 
-// The whole walk: `each` gets every attribute after the header T. False when a length lies.
-template <typename T, typename Each>
-bool ForAttributes(const MessageView& message, const Each& each) {
-  AttributeReader reader(message.After<T>());
+// RTA_GATEWAY, which is of the route's own family, or RTA_VIA, which names its family.
+template <typename Record>
+void ReadGateway(const AttributeView& attribute, uint8_t family, Record* out) {
+  if (attribute.type == RTA_VIA) {
+    out->gateway_family = ReadVia(attribute, &out->gateway);
+  } else if (ReadAddressBytes(attribute, family, &out->gateway)) {
+    out->gateway_family = family;
+  }
+}
+
+// The whole walk: `each` gets every attribute. False when a length lies.
+template <typename Each>
+bool ForEach(std::span<const uint8_t> attributes, const Each& each) {
+  AttributeReader reader(attributes);
   AttributeView attribute;
   while (reader.Next(&attribute)) each(attribute);
   return reader.ok();
 }
 
-void WriteAddDummy(MessageWriter& writer, const OperationRecord& operation, const std::string& name) {
-  writer.Begin(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
-  // rtnl_configure_link() applies flags in the same call, so the device is never seen without IFF_NOARP.
+// Those after the header T.
+template <typename T, typename Each>
+bool ForAttributes(const MessageView& message, const Each& each) {
+  return ForEach(message.After<T>(), each);
+}
+
+// Up to the name; what the device is to become may follow.
+void BeginLink(MessageWriter& writer, uint16_t flags, const OperationRecord& operation, const std::string& name) {
+  writer.Begin(RTM_NEWLINK, flags);
   ifinfomsg header{};
   header.ifi_flags = operation.flags;
   header.ifi_change = operation.flags_mask;
   writer.Header(header);
   writer.String(IFLA_IFNAME, name);
-  if (operation.mtu != 0) writer.U32(IFLA_MTU, operation.mtu);
+}
+
+void WriteKind(MessageWriter& writer, const char* kind) {
   const size_t info = writer.BeginNest(IFLA_LINKINFO);
-  writer.String(IFLA_INFO_KIND, "dummy");
+  writer.String(IFLA_INFO_KIND, kind);
   static_cast<void>(writer.EndNest(info));
+}
+
+void WriteAddDummy(MessageWriter& writer, const OperationRecord& operation, const std::string& name) {
+  // rtnl_configure_link() applies flags in the same call, so the device is never seen without IFF_NOARP.
+  BeginLink(writer, NLM_F_CREATE | NLM_F_EXCL, operation, name);
+  if (operation.mtu != 0) writer.U32(IFLA_MTU, operation.mtu);
+  WriteKind(writer, "dummy");
   writer.End();
 }
 
@@ -82,25 +107,13 @@ const char* KindName(uint8_t tunnel) {
 
 // Without addresses: it takes what anybody sends to this machine.
 void WriteAddTunnel(MessageWriter& writer, const OperationRecord& operation, const std::string& name) {
-  writer.Begin(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL);
-  ifinfomsg header{};
-  header.ifi_flags = operation.flags;
-  header.ifi_change = operation.flags_mask;
-  writer.Header(header);
-  writer.String(IFLA_IFNAME, name);
-  const size_t info = writer.BeginNest(IFLA_LINKINFO);
-  writer.String(IFLA_INFO_KIND, KindName(operation.tunnel));
-  static_cast<void>(writer.EndNest(info));
+  BeginLink(writer, NLM_F_CREATE | NLM_F_EXCL, operation, name);
+  WriteKind(writer, KindName(operation.tunnel));
   writer.End();
 }
 
 void WriteSetLink(MessageWriter& writer, const OperationRecord& operation, const std::string& name) {
-  writer.Begin(RTM_NEWLINK, 0);
-  ifinfomsg header{};
-  header.ifi_flags = operation.flags;
-  header.ifi_change = operation.flags_mask;
-  writer.Header(header);
-  writer.String(IFLA_IFNAME, name);
+  BeginLink(writer, 0, operation, name);
   if (operation.mtu != 0) writer.U32(IFLA_MTU, operation.mtu);
   writer.End();
 }
@@ -180,14 +193,11 @@ bool ReadLink(const MessageView& message, LinkRecord* out) {
       case IFLA_ADDRESS:
         out->hardware.assign(attribute.data.begin(), attribute.data.end());
         break;
-      case IFLA_LINKINFO: {
-        AttributeReader info(attribute.data);
-        AttributeView inner;
-        while (info.Next(&inner)) {
-          if (inner.type == IFLA_INFO_KIND) out->kind = inner.String();
-        }
+      case IFLA_LINKINFO:
+        static_cast<void>(ForEach(attribute.data, [out](const AttributeView& info) {
+          if (info.type == IFLA_INFO_KIND) out->kind = info.String();
+        }));
         break;
-      }
       default:
         break;
     }
@@ -255,10 +265,8 @@ bool ReadRoute(const MessageView& message, RouteRecord* out) {
         static_cast<void>(ReadAddressBytes(attribute, out->family, &out->destination));
         break;
       case RTA_GATEWAY:
-        if (ReadAddressBytes(attribute, out->family, &out->gateway)) out->gateway_family = out->family;
-        break;
       case RTA_VIA:
-        out->gateway_family = ReadVia(attribute, &out->gateway);
+        ReadGateway(attribute, out->family, out);
         break;
       case RTA_OIF:
         out->index = attribute.U32();
@@ -285,22 +293,17 @@ bool ReadRouteTo(const MessageView& message, RouteToRecord* out) {
         out->index = attribute.U32();
         break;
       case RTA_GATEWAY:
-        if (ReadAddressBytes(attribute, family, &out->gateway)) out->gateway_family = family;
-        break;
       case RTA_VIA:
-        out->gateway_family = ReadVia(attribute, &out->gateway);
+        ReadGateway(attribute, family, out);
         break;
       case RTA_PREFSRC:
         if (ReadAddressBytes(attribute, family, &out->source)) out->source_family = family;
         break;
-      case RTA_METRICS: {
-        AttributeReader metrics(attribute.data);
-        AttributeView metric;
-        while (metrics.Next(&metric)) {
+      case RTA_METRICS:
+        static_cast<void>(ForEach(attribute.data, [out](const AttributeView& metric) {
           if (metric.type == RTAX_MTU) out->mtu = metric.U32();
-        }
+        }));
         break;
-      }
       default:
         break;
     }
