@@ -5,16 +5,12 @@
 #include <sys/socket.h>
 
 #include "check.h"
+#include "messages.h"
 
 namespace ravel::fou {
 namespace {
 
-MessageView Only(const MessageWriter& writer) {
-  MessageReader reader(writer.bytes());
-  MessageView message;
-  CHECK(reader.Next(&message));
-  return message;
-}
+using test::Only;
 
 TEST(a_port_reads_back_as_written) {
   for (const uint8_t family : {uint8_t{4}, uint8_t{6}}) {

@@ -7,16 +7,12 @@
 
 #include "../links.h"
 #include "check.h"
+#include "messages.h"
 
 namespace ravel::links {
 namespace {
 
-MessageView Only(const MessageWriter& writer) {
-  MessageReader reader(writer.bytes());
-  MessageView message;
-  CHECK(reader.Next(&message));
-  return message;
-}
+using test::Only;
 
 const AddressBytes kVip = {192, 0, 2, 10};
 
