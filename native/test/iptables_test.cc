@@ -48,6 +48,9 @@ std::vector<Rule> Samples() {
   service.comment = "shop/web:http";
   service.probability = 0x60000000;
   rules.push_back(service);
+  service.opening = true;
+  rules.push_back(service);
+  service.opening = false;
   service.protocol = IPPROTO_UDP;
   service.comment = std::string(255, 'x');
   rules.push_back(service);
@@ -124,8 +127,8 @@ TEST(iptables_every_changed_or_shorter_entry_is_read_within_its_bytes) {
 }
 
 TEST(iptables_what_the_vocabulary_cannot_say_is_foreign) {
-  const Rule rule = Samples().front();
-  const auto entry = AsListed(rule, Family::kIpv4);
+  Rule rule = Samples().front();
+  auto entry = AsListed(rule, Family::kIpv4);
   // struct ipt_ip: src, dst, smsk, dmsk, iniface, outiface, masks, proto, flags, invflags.
   const auto with = [&](size_t at, uint8_t value) {
     std::vector<uint8_t> changed = entry;
@@ -137,9 +140,19 @@ TEST(iptables_what_the_vocabulary_cannot_say_is_foreign) {
   CHECK(!with(48, 0xff).has_value());  // an interface
   CHECK(!with(82, 0x02).has_value());  // IPT_F_GOTO
   CHECK(!with(83, 0x01).has_value());  // IPT_INV_VIA_IN
+  // struct ipt_entry has 112 bytes, struct xt_entry_match 32; struct xt_tcp: spts, dpts, option, flg_mask, flg_cmp.
+  CHECK(with(153, 0x00).has_value());   // any flags, as it is
+  CHECK(!with(153, 0x17).has_value());  // none of FIN, SYN, RST, ACK
   CHECK(!DecodeEntry(entry, "ACCEPT", Family::kIpv4).has_value());
   CHECK(!EntersChain(entry, "RETURN", Family::kIpv4));
   CHECK(DescribeEntry(entry, "LOG", Family::kIpv4) == "-d 192.0.2.10/32 -p 6 -m tcp -m comment -m statistic -j LOG");
+  rule.opening = true;
+  entry = AsListed(rule, Family::kIpv4);
+  CHECK(with(153, 0x17) == rule);       // FIN, SYN, RST, ACK, as it is
+  CHECK(!with(153, 0x12).has_value());  // SYN and ACK alone
+  CHECK(!with(153, 0x3f).has_value());  // PSH and URG too
+  CHECK(!with(154, 0x12).has_value());  // both SYN and ACK set
+  CHECK(!with(155, 0x04).has_value());  // XT_TCP_INV_FLAGS
 }
 
 void Put(std::vector<uint8_t>& out, const auto value) {
@@ -199,6 +212,14 @@ TEST(iptables_programs_for_chains_of_others_are_refused) {
   CHECK(refused("RAVEL", "RAVEL", {rule}));
   rule.protocol = IPPROTO_TCP;
   CHECK(!refused("RAVEL", "RAVEL", {rule}));
+  rule.opening = true;
+  CHECK(!refused("RAVEL", "RAVEL", {rule}));
+  rule.protocol = IPPROTO_UDP;
+  CHECK(refused("RAVEL", "RAVEL", {rule}));
+  rule.protocol = IPPROTO_TCP;
+  rule.port.reset();
+  CHECK(refused("RAVEL", "RAVEL", {rule}));
+  rule.opening = false;
   rule.comment = std::string(256, 'x');
   CHECK(refused("RAVEL", "RAVEL", {rule}));
   rule.comment = std::string("a\0b", 3);
