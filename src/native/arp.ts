@@ -1,7 +1,7 @@
 import { addon } from './addon.ts';
 import { formatAddressBytes, writeAddress } from './address-bytes.ts';
-import { ClosedError } from './errors.ts';
-import { EventIterator } from './event-iterator.ts';
+import type { EventIterator } from './event-iterator.ts';
+import { HandleLife } from './handle-life.ts';
 import { formatMac } from './links-records.ts';
 import type { ArpPacket, ArpPort } from './link-types.ts';
 import { checkedOpenOptions, netnsHandle } from './netns.ts';
@@ -51,11 +51,11 @@ function packedAddresses(addresses: readonly string[]): Uint8Array {
 /** ARP on the Ethernet devices of one network namespace (packet sockets). */
 export class Arp implements ArpPort {
   readonly #handle: ArpHandle;
-  readonly #watches = new Set<EventIterator<ArpEvent>>();
-  #closing: Promise<void> | undefined;
+  readonly #life: HandleLife<ArpEvent>;
 
   private constructor(handle: ArpHandle) {
     this.#handle = handle;
+    this.#life = new HandleLife(handle);
   }
 
   /** Needs no right by itself; announce() and watch() need CAP_NET_RAW. */
@@ -86,28 +86,15 @@ export class Arp implements ArpPort {
    * announce(), ENETDOWN also when the interface goes down or away later.
    */
   watch(interfaceName: string, options: { signal?: AbortSignal } = {}): EventIterator<ArpEvent> {
-    const iterator = new EventIterator<ArpEvent>(
+    return this.#life.watch(
       async (deliver) => this.#handle.watch(interfaceName, (raw) => deliver(raw instanceof Uint8Array ? packetOf(raw) : raw)),
-      { signal: options.signal, onEnd: (ended) => void this.#watches.delete(ended) },
+      options.signal,
     );
-    if (!iterator.ended) this.#watches.add(iterator);
-    return iterator;
   }
 
   /** Ends the watches and closes the socket after the calls that were made before. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
-
-  async #close(): Promise<void> {
-    for (const watch of this.#watches) watch.end();
-    try {
-      await this.#handle.close();
-    } catch (error) {
-      // The namespace went first, and the socket with it.
-      if (!(error instanceof ClosedError)) throw error;
-    }
+    return this.#life.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -1,6 +1,7 @@
 import { addon } from './addon.ts';
-import { KernelError, ClosedError, ProtocolError, UnsupportedError } from './errors.ts';
-import { EventIterator } from './event-iterator.ts';
+import { KernelError, ProtocolError, UnsupportedError } from './errors.ts';
+import type { EventIterator } from './event-iterator.ts';
+import { HandleLife } from './handle-life.ts';
 import type { ApplyResult, Failure } from './ipvs-types.ts';
 import { writeAddress } from './address-bytes.ts';
 import { addressesOf, describeLinkOperation, linkOf, neighboursOf, packOperations, routesOf, routeToOf } from './links-records.ts';
@@ -81,11 +82,11 @@ function failureOf(raw: RawFailure, operation: LinkOperation): Failure<LinkOpera
 /** Links, addresses, routes and neighbours of one network namespace (rtnetlink). */
 export class Links implements LinksPort {
   readonly #handle: LinksHandle;
-  readonly #watches = new Set<EventIterator<LinkEvent>>();
-  #closing: Promise<void> | undefined;
+  readonly #life: HandleLife<LinkEvent>;
 
   private constructor(handle: LinksHandle) {
     this.#handle = handle;
+    this.#life = new HandleLife(handle);
   }
 
   /** Opens a socket in `netns`, by default the namespace of the process. ClosedError when that is closed. */
@@ -175,32 +176,19 @@ export class Links implements LinksPort {
     const unknown = groups.find((group) => !groupNames.includes(group));
     if (unknown !== undefined) throw new RangeError(`groups: unknown group ${JSON.stringify(unknown)}`);
     const mask = groupNames.reduce((bits, name, bit) => bits | (groups.includes(name) ? 1 << bit : 0), 0);
-    const iterator = new EventIterator<LinkEvent>(
+    return this.#life.watch(
       async (deliver) =>
         this.#handle.watch(mask, (raw) => {
           const event = raw === null || raw instanceof Error ? raw : eventOf(raw);
           if (event !== undefined) deliver(event);
         }),
-      { signal: options.signal, onEnd: (ended) => void this.#watches.delete(ended) },
+      options.signal,
     );
-    if (!iterator.ended) this.#watches.add(iterator);
-    return iterator;
   }
 
   /** Ends the watches and closes the socket after the calls that were made before. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
-
-  async #close(): Promise<void> {
-    for (const watch of this.#watches) watch.end();
-    try {
-      await this.#handle.close();
-    } catch (error) {
-      // The namespace went first, and the socket with it.
-      if (!(error instanceof ClosedError)) throw error;
-    }
+    return this.#life.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

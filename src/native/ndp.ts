@@ -1,7 +1,7 @@
 import { addon } from './addon.ts';
 import { formatAddressBytes, writeAddress } from './address-bytes.ts';
-import { ClosedError } from './errors.ts';
-import { EventIterator } from './event-iterator.ts';
+import type { EventIterator } from './event-iterator.ts';
+import { HandleLife } from './handle-life.ts';
 import { formatMac } from './links-records.ts';
 import type { NdpPacket, NdpPort } from './link-types.ts';
 import { checkedOpenOptions, netnsHandle } from './netns.ts';
@@ -58,11 +58,11 @@ function packedAddresses(addresses: readonly string[]): Uint8Array {
 /** Neighbour discovery on the Ethernet devices of one network namespace (packet sockets, RFC 4861). */
 export class Ndp implements NdpPort {
   readonly #handle: NdpHandle;
-  readonly #watches = new Set<EventIterator<NdpEvent>>();
-  #closing: Promise<void> | undefined;
+  readonly #life: HandleLife<NdpEvent>;
 
   private constructor(handle: NdpHandle) {
     this.#handle = handle;
+    this.#life = new HandleLife(handle);
   }
 
   /** Needs no right by itself; announce() and watch() need CAP_NET_RAW. */
@@ -93,28 +93,15 @@ export class Ndp implements NdpPort {
    * closes; next() throws KernelError as for announce(), ENETDOWN also when the interface goes down or away later.
    */
   watch(interfaceName: string, options: { signal?: AbortSignal } = {}): EventIterator<NdpEvent> {
-    const iterator = new EventIterator<NdpEvent>(
+    return this.#life.watch(
       async (deliver) => this.#handle.watch(interfaceName, (raw) => deliver(raw instanceof Uint8Array ? packetOf(raw) : raw)),
-      { signal: options.signal, onEnd: (ended) => void this.#watches.delete(ended) },
+      options.signal,
     );
-    if (!iterator.ended) this.#watches.add(iterator);
-    return iterator;
   }
 
   /** Ends the watches and closes the socket after the calls that were made before. Idempotent. */
   close(): Promise<void> {
-    this.#closing ??= this.#close();
-    return this.#closing;
-  }
-
-  async #close(): Promise<void> {
-    for (const watch of this.#watches) watch.end();
-    try {
-      await this.#handle.close();
-    } catch (error) {
-      // The namespace went first, and the socket with it.
-      if (!(error instanceof ClosedError)) throw error;
-    }
+    return this.#life.close();
   }
 
   [Symbol.asyncDispose](): Promise<void> {
