@@ -1,17 +1,14 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { suite, test } from 'node:test';
 import { Arp } from '../../src/native/arp.ts';
 import type { ArpEvent } from '../../src/native/arp.ts';
-import { ClosedError, KernelError, TimeoutError } from '../../src/native/errors.ts';
+import { TimeoutError } from '../../src/native/errors.ts';
 import { Netns } from '../../src/native/netns.ts';
+import { cable, LEFT_MAC, plainMac, RIGHT_MAC, sendRaw, tcpdump, type Dump } from './cable.ts';
+import { framePortSuite } from './frame-port.ts';
 import { ip, ipJson, until, within } from './tools.ts';
 
-const LEFT_MAC = '02:00:00:00:00:01';
-const RIGHT_MAC = '02:00:00:00:00:02';
 const BROADCAST = 'ffffffffffff';
-const plain = (mac: string) => mac.replaceAll(':', '');
 const hex = (address: string) =>
   address
     .split('.')
@@ -20,26 +17,8 @@ const hex = (address: string) =>
 
 /** The frame RFC 826 and RFC 5944 section 4.6 describe, put together by hand. */
 function announcement(operation: 1 | 2, mac: string, address: string): string {
-  const target = operation === 1 ? '000000000000' : plain(mac);
-  return `${BROADCAST}${plain(mac)}0806000108000604000${operation}${plain(mac)}${hex(address)}${target}${hex(address)}`;
-}
-
-/** Two namespaces joined by a cable: `left` in one, `right` in the other, both up. */
-async function cable(): Promise<{ left: Netns; right: Netns } & AsyncDisposable> {
-  const left = await Netns.create();
-  const right = await Netns.create();
-  await ip(left, 'link', 'add', 'left', 'address', LEFT_MAC, 'type', 'veth', 'peer', 'name', 'right', 'address', RIGHT_MAC);
-  await ip(left, 'link', 'set', 'right', 'netns', right.path);
-  await ip(left, 'link', 'set', 'left', 'up');
-  await ip(right, 'link', 'set', 'right', 'up');
-  return {
-    left,
-    right,
-    [Symbol.asyncDispose]: async () => {
-      await left.close();
-      await right.close();
-    },
-  };
+  const target = operation === 1 ? '000000000000' : plainMac(mac);
+  return `${BROADCAST}${plainMac(mac)}0806000108000604000${operation}${plainMac(mac)}${hex(address)}${target}${hex(address)}`;
 }
 
 /** Frames in a capture file (pcap-savefile(5), host byte order). */
@@ -54,49 +33,29 @@ function framesOf(capture: Buffer): string[] {
   return frames;
 }
 
-/** What tcpdump sees of ARP on an interface; stop() gives the frames in hexadecimal. */
-async function capture(netns: Netns, interfaceName: string): Promise<{ frames(): string[]; stop(): Promise<void> }> {
-  const child = spawn('nsenter', [`--net=${netns.path}`, 'tcpdump', '-i', interfaceName, '--immediate-mode', '-U', '-w', '-', 'arp'], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  let said = '';
-  const chunks: Buffer[] = [];
-  child.stderr.setEncoding('utf8').on('data', (text: string) => (said += text));
-  child.stdout.on('data', (chunk: Buffer) => chunks.push(chunk));
-  await until('tcpdump listens', () => said.includes('listening on'));
-  return {
-    frames: () => framesOf(Buffer.concat(chunks)),
-    stop: async () => {
-      const exited = once(child, 'exit');
-      child.kill('SIGINT');
-      await exited;
-    },
-  };
-}
+const capture = (netns: Netns): Promise<Dump> => tcpdump(netns, 'right', '-U', '-w', '-', 'arp');
 
-/** Sends frames that our own code never would, one after another. */
-async function sendRaw(netns: Netns, interfaceName: string, frames: readonly string[]): Promise<void> {
-  const program = `
-import socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-s.bind((sys.argv[1], 0))
-for frame in sys.argv[2:]: s.send(bytes.fromhex(frame))
-`;
-  await within(netns, 'python3', '-c', program, interfaceName, ...frames);
-}
+framePortSuite({
+  name: 'arp',
+  open: (options) => Arp.open(options),
+  cable,
+  address: (i) => `10.9.${i >> 8}.${i & 255}`,
+  framesPerAddress: 2,
+  announced: ({ operation, senderAddress }) => `${operation} ${senderAddress}`,
+});
 
 suite('announcing', () => {
   test('the peer receives exactly the frames of the RFCs, in order', async () => {
     await using wire = await cable();
-    const seen = await capture(wire.right, 'right');
+    const seen = await capture(wire.right);
     await using arp = await Arp.open({ netns: wire.left });
     assert.equal(await arp.announce('left', ['192.0.2.10', '198.51.100.255'], 'both'), 4);
     assert.equal(await arp.announce('left', ['203.0.113.1'], 'request'), 1);
     assert.equal(await arp.announce('left', ['203.0.113.2'], 'reply'), 1);
     assert.equal(await arp.announce('left', [], 'both'), 0);
-    await until('six frames', () => seen.frames().length >= 6);
+    await until('six frames', () => framesOf(seen.bytes()).length >= 6);
     await seen.stop();
-    assert.deepEqual(seen.frames(), [
+    assert.deepEqual(framesOf(seen.bytes()), [
       announcement(1, LEFT_MAC, '192.0.2.10'),
       announcement(2, LEFT_MAC, '192.0.2.10'),
       announcement(1, LEFT_MAC, '198.51.100.255'),
@@ -120,28 +79,6 @@ suite('announcing', () => {
     });
   }
 
-  test('1,500 addresses in one call', async () => {
-    await using wire = await cable();
-    await using listener = await Arp.open({ netns: wire.right });
-    const watch = listener.watch('right');
-    await watch.started;
-    const heard = new Set<string>();
-    let overrun = false;
-    const over = (async () => {
-      for await (const event of watch) {
-        if ('type' in event) overrun = true;
-        else heard.add(`${event.operation} ${event.senderAddress}`);
-      }
-    })();
-    await using arp = await Arp.open({ netns: wire.left });
-    const addresses = Array.from({ length: 1500 }, (_, i) => `10.9.${i >> 8}.${i & 255}`);
-    assert.equal(await arp.announce('left', addresses, 'both'), 3000);
-    await until('all of them', () => heard.size === 3000 || overrun);
-    assert.equal(overrun, false);
-    await watch.return();
-    await over;
-  });
-
   test('an interface that holds frames back does not hold the namespace', async (t) => {
     await using wire = await cable();
     const shaped = ['dev', 'left', 'root', 'tbf', 'rate', '1kbit', 'burst', '2kb', 'latency', '100000s'];
@@ -159,24 +96,6 @@ suite('announcing', () => {
       assert.match(error.message, /^arp\.announce left: after \d+ of 6000 frames$/);
       return true;
     });
-  });
-
-  test('refusals name the interface and the reason', async () => {
-    await using wire = await cable();
-    await using arp = await Arp.open({ netns: wire.left });
-    const failing = async (interfaceName: string): Promise<KernelError> => {
-      const error: unknown = await arp.announce(interfaceName, ['192.0.2.10'], 'both').then(
-        () => undefined,
-        (reason: unknown) => reason,
-      );
-      assert.ok(error instanceof KernelError, String(error));
-      assert.deepEqual([error.op, error.subject], ['arp.announce', interfaceName]);
-      return error;
-    };
-    assert.equal((await failing('missing0')).code, 'ENODEV');
-    assert.match((await failing('lo')).message, /EAFNOSUPPORT: not an Ethernet device$/);
-    await ip(wire.left, 'link', 'set', 'left', 'down');
-    assert.equal((await failing('left')).code, 'ENETDOWN');
   });
 
   test('bad arguments are refused at their path', async () => {
@@ -280,41 +199,5 @@ suite('listening', () => {
     });
     await watch.return();
     await over;
-  });
-
-  test('an interface that is missing, not Ethernet, or goes down is said', async () => {
-    await using wire = await cable();
-    await using arp = await Arp.open({ netns: wire.left });
-    await assert.rejects(
-      arp.watch('missing0').next(),
-      (error) => KernelError.is(error, 'ENODEV') && error.op === 'arp.watch' && error.subject === 'missing0',
-    );
-    await assert.rejects(arp.watch('lo').next(), (error) => KernelError.is(error, 'EAFNOSUPPORT'));
-    const watch = arp.watch('left');
-    await watch.started;
-    const refused = assert.rejects(watch.next(), (error) => KernelError.is(error, 'ENETDOWN') && error.subject === 'left');
-    await ip(wire.left, 'link', 'set', 'left', 'down');
-    await refused;
-    assert.deepEqual(await watch.next(), { done: true, value: undefined });
-  });
-
-  test('the signal, close() and the namespace end a watch', async () => {
-    const wire = await cable();
-    const arp = await Arp.open({ netns: wire.left });
-    const abort = new AbortController();
-    const first = arp.watch('left', { signal: abort.signal });
-    await first.started;
-    const waiting = first.next();
-    abort.abort();
-    assert.deepEqual(await waiting, { done: true, value: undefined });
-    assert.deepEqual(await arp.watch('left', { signal: abort.signal }).next(), { done: true, value: undefined });
-    const second = arp.watch('left');
-    await second.started;
-    const alsoWaiting = second.next();
-    await wire[Symbol.asyncDispose]();
-    assert.deepEqual(await alsoWaiting, { done: true, value: undefined });
-    await assert.rejects(arp.announce('left', ['192.0.2.1']), ClosedError);
-    await arp.close();
-    await assert.rejects(arp.announce('left', ['192.0.2.1']), ClosedError);
   });
 });
