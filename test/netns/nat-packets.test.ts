@@ -1,15 +1,15 @@
 /** The backend's own tables under real packets, in both families: a client, a node with two pods, and a pod elsewhere. */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import type { DesiredNat, DesiredNatService } from '../../src/desired/types.ts';
 import { natKey } from '../../src/diff/nat-state.ts';
 import { NatDriver } from '../../src/drivers/nat.ts';
 import { Netns } from '../../src/native/netns.ts';
 import { Nftables } from '../../src/native/nftables.ts';
+import { ask as askFrom, Servers, type Answer, type Protocol } from './nftables-ends.ts';
 import { inside, nft, nftScript, TCP, UDP } from './nftables-support.ts';
 
 const FAMILIES = [4, 6] as const;
@@ -27,13 +27,12 @@ const near = (name: Name) => ({ 4: `10.1.${wireOf(name)}.1`, 6: `fd00:1:${wireOf
 const at = (name: Name) => ({ 4: `10.1.${wireOf(name)}.2`, 6: `fd00:1:${wireOf(name)}::2` });
 
 /** The tables of the last test, as nft prints them. */
-const RULESET = path.resolve('test/netns/nat-ruleset.nft');
-const PEER = path.resolve('test/netns/nftables-peer.ts');
+const RULESET = 'test/netns/nat-ruleset.nft';
 
 let node: Netns;
 const spaces = new Map<Name, Netns>();
 let nftables: Nftables;
-const servers: ChildProcess[] = [];
+const servers = new Servers();
 
 const space = (name: Name | 'node'): Netns => (name === 'node' ? node : spaces.get(name)!);
 
@@ -49,32 +48,8 @@ function connectWire(name: Name): void {
   inside(to, ['ip', '-6', 'route', 'add', 'default', 'via', near(name)[6]]);
 }
 
-const run = (netns: Netns, args: readonly string[]): ChildProcess =>
-  spawn('nsenter', [`--net=${netns.path}`, process.execPath, '--disable-warning=ExperimentalWarning', PEER, ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-
-async function serve(name: Name | 'node', protocol: 'tcp' | 'udp', port: number): Promise<void> {
-  const server = run(space(name), ['serve', protocol, '::', String(port), name]);
-  servers.push(server);
-  const [line] = (await once(server.stdout!, 'data')) as [Buffer];
-  assert.equal(line.toString(), 'ready\n');
-}
-
-interface Answer {
-  readonly name?: string;
-  readonly from?: string;
-  readonly error?: string;
-}
-
-async function ask(name: Name | 'node', vip: string, port: number, count = 1, protocol: 'tcp' | 'udp' = 'tcp'): Promise<Answer[]> {
-  const asking = run(space(name), ['ask', protocol, vip, String(port), String(count)]);
-  let text = '';
-  asking.stdout!.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-  const [status] = (await once(asking, 'close')) as [number | null];
-  assert.equal(status, 0);
-  return JSON.parse(text) as Answer[];
-}
+const ask = (from: Name | 'node', vip: string, port: number, count = 1, protocol: Protocol = 'tcp'): Promise<Answer[]> =>
+  askFrom(space(from), protocol, vip, port, count);
 
 function service(address: string, port: number, pods: readonly string[], rest: Partial<DesiredNatService> = {}): DesiredNatService {
   const id = { address, protocol: TCP, port, ...rest };
@@ -113,15 +88,15 @@ before(async () => {
   for (const name of NAMES) connectWire(name);
   nftables = await Nftables.open({ netns: node });
   for (const name of ['pod1', 'pod2', 'elsewhere'] as const) {
-    await serve(name, 'tcp', 8080);
-    await serve(name, 'udp', 8080);
+    await servers.start(space(name), 'tcp', '::', 8080, name);
+    await servers.start(space(name), 'udp', '::', 8080, name);
   }
   // Stands for IPVS: it gets what the rules leave alone.
-  await serve('node', 'tcp', 90);
+  await servers.start(space('node'), 'tcp', '::', 90, 'node');
 });
 
 after(async () => {
-  await Promise.all(servers.map(async (server) => server.kill() && once(server, 'close')));
+  await servers.stop();
   await nftables.close();
   await Promise.all([node, ...spaces.values()].map((netns) => netns.close()));
 });

@@ -1,13 +1,11 @@
 /** Real packets through the rules: from a client over a node to pods, all of them namespaces. */
 import assert from 'node:assert/strict';
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { Netns } from '../../src/native/netns.ts';
 import { elementAt } from '../../src/native/nftables-columns.ts';
 import { Nftables } from '../../src/native/nftables.ts';
 import type { NftOperation } from '../../src/native/nftables-types.ts';
+import { ask, Servers } from './nftables-ends.ts';
 import {
   ADDRESSES,
   HAIRPIN,
@@ -29,11 +27,9 @@ const POD2 = '10.1.2.2';
 /** The node's address on the wire to the first pod. */
 const GATEWAY1 = '10.1.1.1';
 
-const PEER = path.resolve('test/netns/nftables-peer.ts');
-
 let node: Netns, client: Netns, pod1: Netns, pod2: Netns;
 let nftables: Nftables;
-const servers: ChildProcess[] = [];
+const servers = new Servers();
 
 /** A wire from the node to a namespace that routes everything over it. */
 function wire(name: string, to: Netns, near: string, far: string): void {
@@ -43,33 +39,6 @@ function wire(name: string, to: Netns, near: string, far: string): void {
   inside(to, ['ip', 'address', 'add', `${far}/24`, 'dev', 'eth0']);
   inside(to, ['ip', 'link', 'set', 'eth0', 'up']);
   inside(to, ['ip', 'route', 'add', 'default', 'via', near]);
-}
-
-const peer = (netns: Netns, args: readonly string[]): ChildProcess =>
-  spawn('nsenter', [`--net=${netns.path}`, process.execPath, '--disable-warning=ExperimentalWarning', PEER, ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-
-async function serve(netns: Netns, protocol: 'tcp' | 'udp', address: string, port: number, name: string): Promise<void> {
-  const server = peer(netns, ['serve', protocol, address, String(port), name]);
-  servers.push(server);
-  const [line] = (await once(server.stdout!, 'data')) as [Buffer];
-  assert.equal(line.toString(), 'ready\n');
-}
-
-interface Answer {
-  readonly name?: string;
-  readonly from?: string;
-  readonly error?: string;
-}
-
-async function ask(netns: Netns, protocol: 'tcp' | 'udp', port: number, count: number): Promise<Answer[]> {
-  const asking = peer(netns, ['ask', protocol, VIP, String(port), String(count)]);
-  let text = '';
-  asking.stdout!.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
-  const [status] = (await once(asking, 'close')) as [number | null];
-  assert.equal(status, 0);
-  return JSON.parse(text) as Answer[];
 }
 
 function counted<Value>(values: readonly Value[]): Map<Value, number> {
@@ -134,15 +103,15 @@ before(async () => {
   wire('topod1', pod1, GATEWAY1, POD1);
   wire('topod2', pod2, '10.1.2.1', POD2);
   nftables = await Nftables.open({ netns: node });
-  await serve(pod1, 'tcp', '0.0.0.0', 8080, 'pod1');
-  await serve(pod1, 'tcp', '0.0.0.0', 8081, 'pod1-second');
-  await serve(pod2, 'tcp', '0.0.0.0', 8080, 'pod2');
-  await serve(pod1, 'udp', '0.0.0.0', 5353, 'pod1');
-  await serve(pod2, 'udp', '0.0.0.0', 5353, 'pod2');
+  await servers.start(pod1, 'tcp', '0.0.0.0', 8080, 'pod1');
+  await servers.start(pod1, 'tcp', '0.0.0.0', 8081, 'pod1-second');
+  await servers.start(pod2, 'tcp', '0.0.0.0', 8080, 'pod2');
+  await servers.start(pod1, 'udp', '0.0.0.0', 5353, 'pod1');
+  await servers.start(pod2, 'udp', '0.0.0.0', 5353, 'pod2');
 });
 
 after(async () => {
-  await Promise.all(servers.map(async (server) => server.kill() && once(server, 'close')));
+  await servers.stop();
   await nftables.close();
   await Promise.all([node, client, pod1, pod2].map((netns) => netns.close()));
 });
@@ -153,13 +122,13 @@ test('without rules nobody answers for the VIP', async () => {
     { op: 'deleteTable', table: TABLE },
   ]);
   inside(node, ['ip', 'route', 'replace', 'unreachable', VIP]);
-  const [answer] = await ask(client, 'tcp', 80, 1);
+  const [answer] = await ask(client, 'tcp', VIP, 80, 1);
   assert.match(answer?.error ?? '', /EHOSTUNREACH|ENETUNREACH|ECONNREFUSED|ETIMEDOUT|no answer/);
 });
 
 test('connections are spread evenly over the slots, keep the client address and are counted', async () => {
   await program([web, self]);
-  const answers = await ask(client, 'tcp', 80, 450);
+  const answers = await ask(client, 'tcp', VIP, 80, 450);
   const spread = counted(answers.map(({ name, error }) => name ?? error));
   assert.deepEqual([...spread.keys()].sort(), ['pod1', 'pod1-second', 'pod2']);
   // 450 draws of 1 in 3: mean 150, standard deviation 10; six of them are one failure in 500 million.
@@ -172,7 +141,7 @@ test('connections are spread evenly over the slots, keep the client address and 
 
 test('datagrams are spread, too', async () => {
   await program([names]);
-  const answers = await ask(client, 'udp', 53, 100);
+  const answers = await ask(client, 'udp', VIP, 53, 100);
   const spread = counted(answers.map(({ name, error }) => name ?? error));
   assert.deepEqual([...spread.keys()].sort(), ['pod1', 'pod2']);
   // Mean 50, standard deviation 5.
@@ -183,27 +152,27 @@ test('datagrams are spread, too', async () => {
 test('a pod that calls its own VIP gets an answer, as the node', async () => {
   const hairpin: NftOperation = { op: 'addElements', table: TABLE, set: HAIRPIN, elements: [{ key: [POD1, POD1] }] };
   await program([self], [hairpin]);
-  assert.deepEqual(await ask(pod1, 'tcp', 81, 3), Array(3).fill({ name: 'pod1', from: GATEWAY1 }));
+  assert.deepEqual(await ask(pod1, 'tcp', VIP, 81, 3), Array(3).fill({ name: 'pod1', from: GATEWAY1 }));
   // Another pod is no hairpin, so it is seen as itself.
-  assert.deepEqual(await ask(pod2, 'tcp', 81, 1), [{ name: 'pod1', from: POD2 }]);
+  assert.deepEqual(await ask(pod2, 'tcp', VIP, 81, 1), [{ name: 'pod1', from: POD2 }]);
 });
 
 test('without the hairpin element it gets none', async () => {
   await program([self]);
-  const [answer] = await ask(pod1, 'tcp', 81, 1);
+  const [answer] = await ask(pod1, 'tcp', VIP, 81, 1);
   assert.ok(answer?.error !== undefined, JSON.stringify(answer));
 });
 
 test('the masquerade policy hides the client, but not the excepted sources', async () => {
   const vip: NftOperation = { op: 'addElements', table: TABLE, set: ADDRESSES, elements: [{ key: [VIP] }] };
   await program([self], [vip], { address: '10.1.0.0', prefix: 16 });
-  assert.deepEqual(await ask(client, 'tcp', 81, 1), [{ name: 'pod1', from: GATEWAY1 }]);
-  assert.deepEqual(await ask(pod2, 'tcp', 81, 1), [{ name: 'pod1', from: POD2 }]);
+  assert.deepEqual(await ask(client, 'tcp', VIP, 81, 1), [{ name: 'pod1', from: GATEWAY1 }]);
+  assert.deepEqual(await ask(pod2, 'tcp', VIP, 81, 1), [{ name: 'pod1', from: POD2 }]);
 });
 
 test('an endpoint that is replaced in one transaction takes the next connections', async () => {
   await program([self]);
-  assert.deepEqual(await ask(client, 'tcp', 81, 1), [{ name: 'pod1', from: CLIENT }]);
+  assert.deepEqual(await ask(client, 'tcp', VIP, 81, 1), [{ name: 'pod1', from: CLIENT }]);
   const set = {
     name: 'endpoints',
     key: ['ipv4_addr', 'inet_proto', 'inet_service', 'slot'],
@@ -214,5 +183,5 @@ test('an endpoint that is replaced in one transaction takes the next connections
     { op: 'deleteElements', table: TABLE, set, elements: [{ key }] },
     { op: 'createElements', table: TABLE, set, elements: [{ key, value: [POD2, 8080] }] },
   ]);
-  assert.deepEqual(await ask(client, 'tcp', 81, 2), Array(2).fill({ name: 'pod2', from: CLIENT }));
+  assert.deepEqual(await ask(client, 'tcp', VIP, 81, 2), Array(2).fill({ name: 'pod2', from: CLIENT }));
 });
