@@ -14,9 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "lab.h"
 
 enum { MOST = 1024, BUFFER = 65536, RANGES = 65536 };
 
@@ -32,20 +33,9 @@ static Stream streams[MOST];
 static struct { long first, last; } ranges[RANGES];
 static int range_count;
 static long twice;
-static int epoll_fd;
 static const char* name;
 static char buffer[BUFFER];
 static char blanks[BUFFER];
-
-static void die(const char* what) {
-  perror(what);
-  exit(1);
-}
-
-static void watch(int fd, uint32_t events, int operation) {
-  struct epoll_event event = {.events = events, .data.fd = fd};
-  if (epoll_ctl(epoll_fd, operation, fd, &event) != 0) die("epoll_ctl");
-}
 
 // IPv4 addresses come to these sockets as ::ffff:a.b.c.d.
 static const char* text_of(const struct sockaddr_in6* address) {

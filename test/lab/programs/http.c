@@ -16,12 +16,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { MOST = 4096, NAMES = 64, LIMIT_MS = 10000, SLOW_MS = 1000 };
+#include "lab.h"
+
+enum { MOST = 4096, LIMIT_MS = 10000, SLOW_MS = 1000 };
 
 typedef enum { UNUSED, CONNECTING, ASKED, IDLE } State;
 
@@ -35,30 +35,8 @@ typedef struct {
   size_t length;
 } Connection;
 
-typedef struct {
-  char name[96];
-  long count;
-} Named;
-
 static Connection connections[MOST];
-static int epoll_fd;
 static volatile sig_atomic_t leaving;
-
-static double now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static void die(const char* what) {
-  perror(what);
-  exit(1);
-}
-
-static void watch(int fd, uint32_t events, int operation) {
-  struct epoll_event event = {.events = events, .data.fd = fd};
-  if (epoll_ctl(epoll_fd, operation, fd, &event) != 0) die("epoll_ctl");
-}
 
 static void forget(int fd) {
   close(fd);
@@ -154,15 +132,8 @@ static int pause_ms, open_now, ending;
 static double again[MOST];
 static int lost_now;
 
-static void add(Named* table, const char* name) {
-  for (int i = 0; i < NAMES; i++) {
-    if (table[i].count == 0) snprintf(table[i].name, sizeof table[i].name, "%s", name);
-    if (strcmp(table[i].name, name) == 0) {
-      table[i].count++;
-      return;
-    }
-  }
-}
+// The tables are told to people: of more names than a table has room for, the first ones do.
+static void add(Named* names, const char* text) { (void)count_in(names, text); }
 
 static void fail(int fd, const char* why) {
   Connection* c = &connections[fd];
@@ -273,13 +244,6 @@ static void on_event(int fd) {
   }
 }
 
-static void table(const char* title, const Named* names) {
-  printf(",\"%s\":{", title);
-  for (int i = 0; i < NAMES && names[i].count > 0; i++)
-    printf("%s\"%s\":%ld", i == 0 ? "" : ",", names[i].name, names[i].count);
-  printf("}");
-}
-
 static void report(void) {
   int kept = 0;
   for (int fd = 0; fd < MOST; fd++)
@@ -288,10 +252,10 @@ static void report(void) {
       "{\"begun\":%ld,\"ok\":%ld,\"failed\":%ld,\"slow\":%ld,\"bytes\":%ld,\"slowestMs\":%.0f,\"lateMs\":%.0f,"
       "\"openKept\":%d",
       begun, ok, failed, slow, bytes, slowest, late, kept);
-  table("errors", errors);
-  table("lost", lost);
-  table("pods", pods);
-  table("clients", clients);
+  print_table("errors", errors);
+  print_table("lost", lost);
+  print_table("pods", pods);
+  print_table("clients", clients);
   puts("}");
   fflush(stdout);
 }

@@ -17,12 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { MOST = 1024, NAMES = 64, BUFFER = 65536, SENT = 1 << 20, ENOUGH = 32 };
+#include "lab.h"
+
+enum { MOST = 1024, BUFFER = 65536, SENT = 1 << 20, ENOUGH = 32 };
 
 typedef struct {
   int open;
@@ -33,17 +33,12 @@ typedef struct {
   size_t head_length;
 } Question;
 
-typedef struct {
-  char name[96];
-  long count;
-} Named;
-
 static Question questions[MOST];
 static Named pods[NAMES], clients[NAMES], errors[NAMES];
 static long ok, failed, wrong, retransmitted;
 static int least_segment, least_path;
 static double slowest;
-static int epoll_fd, open_now;
+static int open_now;
 static char buffer[BUFFER], blanks[BUFFER];
 
 static struct {
@@ -54,33 +49,8 @@ static struct {
   char df[8];
 } task;
 
-static double now_ms(void) {
-  struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
-static void die(const char* what) {
-  perror(what);
-  exit(1);
-}
-
 static void add(Named* names, const char* text) {
-  for (int i = 0; i < NAMES; i++) {
-    if (names[i].count == 0) snprintf(names[i].name, sizeof names[i].name, "%s", text);
-    if (strcmp(names[i].name, text) == 0) {
-      names[i].count++;
-      return;
-    }
-  }
-  die("too many names");
-}
-
-static void table(const char* title, const Named* names) {
-  printf(",\"%s\":{", title);
-  for (int i = 0; i < NAMES && names[i].count > 0; i++)
-    printf("%s\"%s\":%ld", i == 0 ? "" : ",", names[i].name, names[i].count);
-  printf("}");
+  if (!count_in(names, text)) die("too many names");
 }
 
 static int address_of(const char* text, int port) {
@@ -187,8 +157,7 @@ static void begin(void) {
     questions[fd].head_length =
         (size_t)snprintf(questions[fd].head, sizeof questions[fd].head, "%d %d\n", task.send, task.want);
   }
-  struct epoll_event event = {.events = is("udp") ? EPOLLIN : EPOLLOUT, .data.fd = fd};
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) die("epoll_ctl");
+  watch(fd, is("udp") ? EPOLLIN : EPOLLOUT, EPOLL_CTL_ADD);
 }
 
 static void ask(int fd) {
@@ -211,8 +180,7 @@ static void ask(int fd) {
   }
   q->sent += (size_t)sent;
   if (q->sent < q->head_length + (size_t)task.send) return;
-  struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd, &event) != 0) die("epoll_ctl");
+  watch(fd, EPOLLIN, EPOLL_CTL_MOD);
 }
 
 static void hear(int fd) {
@@ -257,9 +225,9 @@ static void answer_task(void) {
   printf(
       "{\"ok\":%ld,\"failed\":%ld,\"wrong\":%ld,\"retransmitted\":%ld,\"segment\":%d,\"pathMtu\":%d,\"slowestMs\":%.0f",
       ok, failed, wrong, retransmitted, least_segment, least_path, slowest);
-  table("pods", pods);
-  table("clients", clients);
-  table("errors", errors);
+  print_table("pods", pods);
+  print_table("clients", clients);
+  print_table("errors", errors);
   puts("}");
   fflush(stdout);
 }
@@ -303,7 +271,7 @@ static int way(const char* address, int port, double per_second) {
   printf("{\"sent\":[");
   for (long i = 0; i < count; i++) printf("%s%.0f", i == 0 ? "" : ",", sent[i] * 1e3);
   printf("]");
-  table("errors", errors);
+  print_table("errors", errors);
   puts("}");
   fflush(stdout);
   return 0;
