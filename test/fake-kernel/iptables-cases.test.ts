@@ -1,4 +1,4 @@
-/** Cases C12 and C13 of a realserver with the iptables backend: the counterparts of those in cases.test.ts. */
+/** Cases C12 and C13 of a realserver with the iptables backend: the counterparts of those in nat-cases.test.ts. */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { desiredRealserver } from '../../src/desired/realserver.ts';
