@@ -1,29 +1,19 @@
+/** What we read of links, and what we write, is what ip(8) shows. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { suite, test } from 'node:test';
-import { ClosedError, KernelError, UnsupportedError } from '../../src/native/errors.ts';
-import type { InterfaceAddress, LinkEvent, LinkOperation } from '../../src/native/link-types.ts';
+import { KernelError, UnsupportedError } from '../../src/native/errors.ts';
+import type { LinkOperation } from '../../src/native/link-types.ts';
 import { Links } from '../../src/native/links.ts';
 import { Netns } from '../../src/native/netns.ts';
-import { ip, ipJson, until, within } from './tools.ts';
+import { ip, ipJson, within } from './tools.ts';
+import { pairOf, addressNamed } from './links-support.ts';
 
 /** IFA_F_NOPREFIXROUTE, IFA_F_NODAD (linux/if_addr.h). */
 const IFA_F_NOPREFIXROUTE = 0x200;
 const IFA_F_NODAD = 0x02;
 const FOREVER = 0xffff_ffff;
-
-/** A namespace with a veth pair `left` (up) and `right` (up). */
-async function pairOf(netns: Netns): Promise<void> {
-  await ip(netns, 'link', 'add', 'left', 'type', 'veth', 'peer', 'name', 'right');
-  await ip(netns, 'link', 'set', 'left', 'up');
-  await ip(netns, 'link', 'set', 'right', 'up');
-}
-
-async function addressNamed(links: Links, address: string): Promise<InterfaceAddress | undefined> {
-  return (await links.addresses()).find((candidate) => candidate.address === address);
-}
 
 async function onlyError(links: Links, operation: LinkOperation): Promise<KernelError> {
   const { applied, failed } = await links.apply([operation]);
@@ -288,190 +278,6 @@ suite('links against ip(8)', () => {
     } else {
       await assert.rejects(links.apply(operations), (error) => error instanceof UnsupportedError && error.hint === 'modprobe dummy');
     }
-  });
-});
-
-suite('watching links', () => {
-  async function collect(iterator: AsyncIterable<LinkEvent>, into: LinkEvent[]): Promise<void> {
-    for await (const event of iterator) into.push(event);
-  }
-
-  test('events come in order with the same objects as the lists; the signal ends them', async () => {
-    await using netns = await Netns.create();
-    await pairOf(netns);
-    await using links = await Links.open({ netns });
-    const abort = new AbortController();
-    const watch = links.watch(['link', 'address', 'route', 'neighbour'], { signal: abort.signal });
-    await watch.started;
-    const events: LinkEvent[] = [];
-    const over = collect(watch, events);
-    await links.apply([{ op: 'addAddress', interface: 'left', address: '192.0.2.10', prefix: 24, protocol: 9 }]);
-    const added = await addressNamed(links, '192.0.2.10');
-    await ip(netns, 'addr', 'del', '192.0.2.10/24', 'dev', 'left');
-    await ip(netns, 'neigh', 'add', '192.0.2.7', 'lladdr', '02:00:00:00:00:07', 'nud', 'permanent', 'dev', 'left');
-    await ip(netns, 'link', 'set', 'right', 'down');
-    const find = (type: string, change: string, about: string) =>
-      events.find((event) => event.type === type && 'change' in event && event.change === change && JSON.stringify(event).includes(about));
-    await until('all events', () => {
-      const link = events.some((event) => event.type === 'link' && event.link.name === 'right' && !event.link.up);
-      return link && find('neighbour', 'new', '192.0.2.7') !== undefined;
-    });
-    assert.deepEqual(find('address', 'new', '192.0.2.10'), { type: 'address', change: 'new', address: added });
-    assert.ok(find('address', 'deleted', '192.0.2.10'));
-    assert.ok(find('route', 'new', '"destination":"192.0.2.0"'));
-    assert.ok(find('route', 'deleted', '"destination":"192.0.2.0"'));
-    const order = events.flatMap((event) => (event.type === 'address' && event.address.address === '192.0.2.10' ? [event.change] : []));
-    assert.deepEqual(order, ['new', 'deleted']);
-    abort.abort();
-    await over;
-  });
-
-  test('groups not asked for stay silent; an unknown group is refused', async () => {
-    await using netns = await Netns.create();
-    await pairOf(netns);
-    await using links = await Links.open({ netns });
-    assert.throws(() => links.watch(['rule' as 'route']), RangeError);
-    const watch = links.watch(['address']);
-    await watch.started;
-    await ip(netns, 'link', 'set', 'left', 'mtu', '1300');
-    await ip(netns, 'addr', 'add', '192.0.2.10/32', 'dev', 'left');
-    const first = await watch.next();
-    assert.ok(first.done !== true && first.value.type === 'address' && first.value.address.address === '192.0.2.10');
-    await watch.return();
-    assert.deepEqual(await watch.next(), { done: true, value: undefined });
-  });
-
-  test('a flood that the socket cannot hold ends in an explicit overrun, and events go on', async () => {
-    await using netns = await Netns.create();
-    await pairOf(netns);
-    await using links = await Links.open({ netns, receiveBufferBytes: 4096 });
-    const watch = links.watch(['address']);
-    await watch.started;
-    const events: LinkEvent[] = [];
-    const over = collect(watch, events);
-    // One batch on the thread that also reads the events: they pile up in the socket meanwhile.
-    const operations = Array.from({ length: 500 }, (_, i): LinkOperation => ({
-      op: 'addAddress',
-      interface: 'left',
-      address: `10.9.${i >> 8}.${i & 255}`,
-      prefix: 32,
-    }));
-    await using other = await Links.open({ netns });
-    await other.apply(operations);
-    await until('the overrun', () => events.some(({ type }) => type === 'overrun'));
-    await other.apply([{ op: 'addAddress', interface: 'left', address: '10.10.0.1', prefix: 32 }]);
-    await until('a later event', () => events.some((event) => event.type === 'address' && event.address.address === '10.10.0.1'));
-    await watch.return();
-    await over;
-  });
-
-  test('closing the handle, or the namespace, ends a watch', async () => {
-    const netns = await Netns.create();
-    const links = await Links.open({ netns });
-    const first = links.watch(['link']);
-    await first.started;
-    const waiting = first.next();
-    await links.close();
-    assert.deepEqual(await waiting, { done: true, value: undefined });
-    const again = await Links.open({ netns });
-    const second = again.watch(['link']);
-    await second.started;
-    const alsoWaiting = second.next();
-    await netns.close();
-    assert.deepEqual(await alsoWaiting, { done: true, value: undefined });
-    await assert.rejects(again.links(), ClosedError);
-    await assert.rejects(again.watch(['link']).next(), ClosedError);
-    await again.close();
-  });
-});
-
-suite('links refused', () => {
-  test('malformed operations are refused before anything is sent, at their path', async () => {
-    await using netns = await Netns.create();
-    await using links = await Links.open({ netns });
-    const good: LinkOperation = { op: 'addAddress', interface: 'lo', address: '192.0.2.10', prefix: 32 };
-    const bad: readonly [object, RegExp][] = [
-      [{ address: '192.0.2' }, /^operations\[1\]\.address: not an IP address: "192\.0\.2"$/],
-      [{ address: 7 }, /^operations\[1\]\.address/],
-      [{ prefix: 33 }, /^operations\[1\]\.prefix: expected an integer from 0 to 32, got 33$/],
-      [{ prefix: 1.5 }, /^operations\[1\]\.prefix/],
-      [{ interface: 'a-name-too-long-for-it' }, /^operations\[1\]\.interface: not an interface name/],
-      [{ interface: '' }, /^operations\[1\]\.interface/],
-      [{ interface: 'a/b' }, /^operations\[1\]\.interface/],
-      [{ protocol: 256 }, /^operations\[1\]\.protocol/],
-      [{ validSeconds: 0 }, /^operations\[1\]\.validSeconds/],
-      [{ op: 'explode' }, /^operations\[1\]\.op: unknown operation "explode"$/],
-    ];
-    for (const [change, message] of bad) {
-      await assert.rejects(links.apply([good, { ...good, ...change }] as LinkOperation[]), { message });
-    }
-    assert.equal(await addressNamed(links, '192.0.2.10'), undefined);
-  });
-
-  test('without CAP_NET_ADMIN a change is EPERM, and reading works', async () => {
-    const program = fileURLToPath(new URL('without-capability.ts', import.meta.url));
-    const { stdout } = await promisify(execFile)('setpriv', [
-      '--bounding-set=-all',
-      '--inh-caps=-all',
-      process.execPath,
-      '--disable-warning=ExperimentalWarning',
-      program,
-    ]);
-    const said = JSON.parse(stdout) as { links: string; add: string; create: string; arp: string; ndp: string };
-    assert.equal(said.links, 'ok');
-    assert.match(said.add, /^KernelError: links\.addAddress 192\.0\.2\.10\/32 on lo: EPERM/);
-    assert.match(said.create, /^KernelError: netns\.create unshare: EPERM: needs CAP_SYS_ADMIN/);
-    assert.match(said.arp, /^KernelError: arp\.announce lo: EPERM: needs CAP_NET_RAW/);
-    assert.match(said.ndp, /^KernelError: ndp\.announce lo: EPERM: needs CAP_NET_RAW/);
-  });
-});
-
-suite('the way to an address', () => {
-  async function routed() {
-    const netns = await Netns.create();
-    await ip(netns, 'link', 'add', 'left', 'mtu', '1400', 'type', 'veth', 'peer', 'name', 'right');
-    for (const name of ['lo', 'left', 'right']) await ip(netns, 'link', 'set', name, 'up');
-    await ip(netns, 'address', 'add', '192.0.2.1/24', 'dev', 'left');
-    await ip(netns, 'address', 'add', '2001:db8::1/64', 'dev', 'left', 'nodad');
-    await ip(netns, 'route', 'add', '198.51.100.0/24', 'via', '192.0.2.254', 'mtu', '1280');
-    await ip(netns, 'route', 'add', '203.0.113.0/24', 'via', 'inet6', '2001:db8::fe', 'dev', 'left');
-    await ip(netns, 'route', 'add', '2001:db8:9::/48', 'via', '2001:db8::fe', 'mtu', '1300');
-    await ip(netns, 'route', 'add', 'prohibit', '192.0.3.0/24');
-    return netns;
-  }
-
-  test('is what `ip route get` says: device, gateway, source, and the MTU of the route or of the device', async () => {
-    await using netns = await routed();
-    await using links = await Links.open({ netns });
-    const [left] = await ipJson(netns, 'link', 'show', 'left');
-    const interfaceIndex = left!['ifindex'];
-    const four = { interfaceIndex, source: '192.0.2.1' };
-    assert.deepEqual(await links.routeTo('192.0.2.7'), { ...four, mtu: 1400, gateway: undefined });
-    assert.deepEqual(await links.routeTo('198.51.100.7'), { ...four, mtu: 1280, gateway: '192.0.2.254' });
-    assert.deepEqual(await links.routeTo('203.0.113.7'), { ...four, mtu: 1400, gateway: '2001:db8::fe' });
-    const six = { interfaceIndex, source: '2001:db8::1' };
-    assert.deepEqual(await links.routeTo('2001:db8::7'), { ...six, mtu: 1400, gateway: undefined });
-    assert.deepEqual(await links.routeTo('2001:db8:9::7'), { ...six, mtu: 1300, gateway: '2001:db8::fe' });
-    for (const address of ['198.51.100.7', '2001:db8:9::7']) {
-      const [theirs] = await ipJson(netns, 'route', 'get', address);
-      const ours = await links.routeTo(address);
-      assert.deepEqual([theirs?.['gateway'], theirs?.['prefsrc']], [ours.gateway, ours.source]);
-    }
-  });
-
-  test('where there is none the refusal says which', async () => {
-    await using netns = await routed();
-    await using links = await Links.open({ netns });
-    const code = async (address: string) =>
-      links.routeTo(address).then(
-        () => 'a route',
-        (error: unknown) => (error instanceof KernelError ? `${error.subject} ${error.code}` : String(error)),
-      );
-    assert.equal(await code('10.9.9.9'), '10.9.9.9 ENETUNREACH');
-    assert.equal(await code('2001:db8:ffff::1'), '2001:db8:ffff::1 ENETUNREACH');
-    assert.equal(await code('192.0.3.1'), '192.0.3.1 EACCES');
-    await assert.rejects(links.routeTo('192.0.2.1/32'), { name: 'RangeError', message: 'address: not an IP address: "192.0.2.1/32"' });
-    await assert.rejects(links.routeTo(7 as unknown as string), RangeError);
   });
 });
 

@@ -1,4 +1,4 @@
-/** Run by links.test.ts as a process without capabilities: says what each call came to, as JSON. */
+/** Run by links-refused.test.ts as a process without capabilities: says what each call came to, as JSON. */
 import { Arp } from '../../src/native/arp.ts';
 import { Links } from '../../src/native/links.ts';
 import { Ndp } from '../../src/native/ndp.ts';
