@@ -3,11 +3,11 @@
  * kernel with IPVS, measured from outside after its first pass and a few idle seconds.
  */
 import { spawn } from 'node:child_process';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import { Ipvs } from '../../src/native/index.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { end } from './kubernetes-rig.ts';
 import { residentMemory } from './process-memory.ts';
 import { round, type BenchRow } from './row.ts';
@@ -42,7 +42,7 @@ export function clusterFile(serviceCount: number, nodeCount: number): string {
 }
 
 export async function runMemoryBench(agent: string, vipInterface: string): Promise<BenchRow[]> {
-  const folder = mkdtempSync(join(tmpdir(), 'ravel-memory-'));
+  const folder = temporaryDirectory('memory');
   const file = join(folder, 'cluster.json');
   writeFileSync(file, clusterFile(services, nodes));
   const child = spawn(

@@ -3,9 +3,6 @@
  * kernel's nftables out. The host's own kernel, in a network namespace made for it; devices are a stand-in, because
  * this is about rules and not every host has dummy devices.
  */
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { SysctlJournal } from '../../src/drivers/journal.ts';
 import type { Kernel } from '../../src/drivers/kernel.ts';
 import type { ClusterService, ClusterState } from '../../src/model/cluster.ts';
@@ -19,6 +16,7 @@ import { ReconcileLoop } from '../../src/reconcile/loop.ts';
 import type { PassOutcome } from '../../src/reconcile/plane.ts';
 import { cluster, whole } from '../fake-kernel/cluster.ts';
 import { defaultOptions, freshKernel } from '../fake-kernel/rig.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { median, percentile, round, type BenchRow } from './row.ts';
 
 const serviceCount = 10_000;
@@ -121,7 +119,7 @@ async function singleChanges(running: Running, first: ClusterState): Promise<{ s
 export async function runReconcileBench(): Promise<BenchRow[]> {
   const netns = await Netns.create();
   const { links, sysctls } = freshKernel();
-  const folder = mkdtempSync(join(tmpdir(), 'ravel-bench-'));
+  const folder = temporaryDirectory('bench');
   const open = (): Promise<Nftables> => Nftables.open({ netns });
   try {
     const state = bigState();

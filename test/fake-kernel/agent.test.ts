@@ -1,7 +1,6 @@
 /** The agent as a whole on the fake kernel: input accepted and refused, the status socket, reload, stop. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, statSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { statusSchema } from '../../src/cli/status-schema.ts';
@@ -13,6 +12,7 @@ import type { AgentDocument } from '../../src/observe/agent-document.ts';
 import { askAgent } from '../../src/observe/status-server.ts';
 import { systemClock } from '../../src/reconcile/clock.ts';
 import { ravelAgent } from '../unit/cli.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { cluster, whole } from './cluster.ts';
 import type { FakeKernel } from './kernel.ts';
 import { collectingLog, defaultOptions, freshKernel, nodeNameOf, holdings, type Line } from './rig.ts';
@@ -52,7 +52,7 @@ interface Started {
   readonly stop: () => Promise<void>;
 }
 
-function start(mode: Mode, kernel: FakeKernel, folder = mkdtempSync(join(tmpdir(), 'ravel-agent-'))): Started {
+function start(mode: Mode, kernel: FakeKernel, folder = temporaryDirectory('agent')): Started {
   const source = new Puppet();
   const lines: Line[] = [];
   const agent = new Agent({
@@ -172,7 +172,7 @@ test('a source that fails is started again, and a reload reads it from its begin
 
 test('a folder that cannot be made costs the socket, not the balancing', async () => {
   const kernel = freshKernel();
-  const file = join(mkdtempSync(join(tmpdir(), 'ravel-agent-')), 'file');
+  const file = join(temporaryDirectory('agent'), 'file');
   writeFileSync(file, '');
   const { source, lines, stop } = start('director', kernel, join(file, 'below'));
   await eventually(() => source.runs === 1, 'the source runs');

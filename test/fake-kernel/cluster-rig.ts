@@ -1,7 +1,4 @@
 /** A whole agent that follows the fake API server, on the fake kernel, with time in the test's hands. */
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { SysctlJournal } from '../../src/drivers/journal.ts';
 import { openKubernetes } from '../../src/modes/kubernetes.ts';
 import type { AgentOptions, Mode } from '../../src/modes/options.ts';
@@ -11,6 +8,7 @@ import type { AgentDocument, KubernetesDocument } from '../../src/observe/agent-
 import { FakeApi } from '../fake-api/api.ts';
 import { configMap, node, service, slice, type EndpointInput } from '../fake-api/objects.ts';
 import { resources } from '../../src/kubernetes/api.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { FakeClock, seededRandom } from './fake-clock.ts';
 import type { FakeKernel } from './kernel.ts';
 import { collectingLog, defaultOptions, freshKernel, nodeNameOf, type Line } from './rig.ts';
@@ -41,7 +39,7 @@ export class ClusterRig {
     const clock = new FakeClock(() => quiet(() => holder.agent));
     const api = new FakeApi(clock);
     const lines: Line[] = [];
-    const folder = mkdtempSync(join(tmpdir(), 'ravel-cluster-'));
+    const folder = temporaryDirectory('cluster');
     const all = { ...defaultOptions, source, mode, stateDirectory: folder, nodeName: nodeNameOf(mode), ...options } satisfies AgentOptions;
     const common = { clock, random: seededRandom(3), log: collectingLog(lines) };
     const origin = await openKubernetes({ ...all, source }, common, () => Promise.resolve({ api, namespace: 'lb' }));

@@ -1,12 +1,10 @@
 /** Settings of IPVS: written with a way back, warned about where the kernel lacks them, put back when nobody asks any more. */
 import assert from 'node:assert/strict';
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { test } from 'node:test';
 import { ipvsDefaults, ipvsRequirements, type IpvsTuning } from '../../src/desired/ipvs-sysctls.ts';
 import { SysctlJournal } from '../../src/drivers/journal.ts';
 import { SysctlDriver } from '../../src/drivers/sysctls.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { FakeKernel } from './kernel.ts';
 
 const folder = 'net/ipv4/vs';
@@ -21,7 +19,7 @@ function kernelWith(...without: string[]): FakeKernel {
 }
 
 const tuning = (more: Partial<IpvsTuning> = {}): IpvsTuning => ({ asked: new Map(), defaults: true, conntrack: false, ...more });
-const newFolder = (): string => mkdtempSync(join(tmpdir(), 'ravel-ipvs-sysctls-'));
+const newFolder = (): string => temporaryDirectory('ipvs-sysctls');
 
 async function tune(
   kernel: FakeKernel,

@@ -1,7 +1,6 @@
 /** Commands against an API server over HTTP: what they print, and that each ends by itself. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, beforeEach, test } from 'node:test';
 import { checkSchema, type Finding } from '../../src/cli/check.ts';
@@ -9,10 +8,11 @@ import { resources } from '../../src/kubernetes/api.ts';
 import { configMap, node, service, slice } from '../fake-api/objects.ts';
 import { startFakeServer } from '../fake-api/server.ts';
 import { ravelAgent } from '../unit/cli.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { webAt } from './cluster-rig.ts';
 import { freshKernel, nodeNameOf } from './rig.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'ravel-commands-'));
+const folder = temporaryDirectory('commands');
 const server = await startFakeServer({ token: 'let-me-in' });
 after(() => server.close());
 const kubeconfig = join(folder, 'kubeconfig');

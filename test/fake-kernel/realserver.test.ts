@@ -1,12 +1,12 @@
 /** What a realserver does beyond IPv4 and its own pods, on the fake kernel. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { desiredRealserver } from '../../src/desired/realserver.ts';
 import type { ClusterState, Endpoint, VirtualService } from '../../src/model/cluster.ts';
 import { virtualServiceKey } from '../../src/model/keys.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { changed, cluster, whole } from './cluster.ts';
 import { freshKernel, holdings, Rig } from './rig.ts';
 
@@ -207,7 +207,7 @@ suite('tunnels and sizes', () => {
 
   test('a record of changes that cannot be read is a failure, and keeps rules from nothing', async () => {
     for (const state of [here, tunnelled]) {
-      const folder = mkdtempSync(join(tmpdir(), 'ravel-damaged-'));
+      const folder = temporaryDirectory('damaged');
       writeFileSync(join(folder, 'sysctls-1.json'), 'no journal');
       const rig = new Rig('realserver', undefined, {}, folder);
       await rig.publish(whole(state));
@@ -284,7 +284,7 @@ test('settings of IPVS in the same record are those of a director: a realserver 
   const kernel = freshKernel();
   kernel.sysctls.values.set('net/ipv4/vs/conntrack', '1');
   kernel.sysctls.values.set('net/ipv4/conf/eth9/rp_filter', '2');
-  const folder = mkdtempSync(join(tmpdir(), 'ravel-fake-'));
+  const folder = temporaryDirectory('fake');
   const before = { before: '0', after: '1' };
   const entries = { 'net/ipv4/vs/conntrack': before, 'net/ipv4/conf/eth9/rp_filter': { before: '1', after: '2' } };
   writeFileSync(join(folder, 'sysctls-1.json'), JSON.stringify({ boot: 'boot', entries }));

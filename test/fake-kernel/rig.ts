@@ -1,7 +1,4 @@
 /** An agent of either mode on the fake kernel, with time in the test's hands. */
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { SysctlJournal } from '../../src/drivers/journal.ts';
 import type { Kernel } from '../../src/drivers/kernel.ts';
 import type { Publication } from '../../src/model/cluster.ts';
@@ -10,6 +7,7 @@ import type { AgentOptions, Mode } from '../../src/modes/options.ts';
 import { compositions } from '../../src/modes/run.ts';
 import type { Fields, Log } from '../../src/observe/log.ts';
 import { ReconcileLoop } from '../../src/reconcile/loop.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { FakeClock, seededRandom } from './fake-clock.ts';
 import { FakeKernel } from './kernel.ts';
 
@@ -122,7 +120,7 @@ export class Rig {
   ) {
     this.mode = mode;
     this.kernel = kernel;
-    this.folder = folder ?? mkdtempSync(join(tmpdir(), 'ravel-fake-'));
+    this.folder = folder ?? temporaryDirectory('fake');
     this.clock = new FakeClock(() => this.#quiet());
     const log = collectingLog(this.lines);
     const journal = new SysctlJournal(this.folder, '1', 'boot');

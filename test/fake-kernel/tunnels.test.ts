@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdir, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { tunnelInterfaces, tunnelRequirements, type TunnelRequirements } from '../../src/diff/tunnels.ts';
 import { SysctlJournal } from '../../src/drivers/journal.ts';
 import { describeTunnel, TunnelDriver } from '../../src/drivers/tunnels.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { FakeKernel } from './kernel.ts';
 
 const none: TunnelRequirements = { devices: [], guePorts: [] };
@@ -15,7 +14,7 @@ const gue: TunnelRequirements = { devices: ['ipip'], guePorts: [{ port: 6080, fa
 
 function bench() {
   const kernel = new FakeKernel();
-  const folder = mkdtempSync(join(tmpdir(), 'ravel-tunnels-'));
+  const folder = temporaryDirectory('tunnels');
   const open = (boot = 'boot') => {
     const journal = new SysctlJournal(folder, '1', boot);
     return { journal, driver: new TunnelDriver(kernel.links, kernel.fou, journal) };

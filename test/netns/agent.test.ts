@@ -4,17 +4,17 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import type { AgentDocument } from '../../src/observe/agent-document.ts';
 import { askAgent } from '../../src/observe/status-server.ts';
 import { Nftables } from '../../src/native/index.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { until } from './tools.ts';
 
 const program = existsSync('dist/ravel-agent.js') ? 'dist/ravel-agent.js' : 'src/cli/main.ts';
-const folder = mkdtempSync(join(tmpdir(), 'ravel-netns-'));
+const folder = temporaryDirectory('netns');
 const file = join(folder, 'cluster.yaml');
 const state = join(folder, 'state');
 const socket = join(state, 'realserver.sock');
@@ -113,7 +113,6 @@ before(async () => {
 
 after(async () => {
   await nftables.close();
-  rmSync(folder, { recursive: true });
 });
 
 test('plan, --once, plan, --once again, cleanup: 2, done, 0, nothing written, as before byte by byte', async () => {

@@ -4,23 +4,11 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import {
-  chmodSync,
-  copyFileSync,
-  existsSync,
-  globSync,
-  lstatSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  realpathSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, copyFileSync, existsSync, globSync, lstatSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { promisify } from 'node:util';
+import { temporaryDirectory } from '../temporary-directory.ts';
 
 const run = promisify(execFile);
 let root = '';
@@ -37,12 +25,10 @@ const files = (): string[] =>
     .sort();
 
 before(async () => {
-  root = mkdtempSync(join(tmpdir(), 'ravel-image-'));
+  root = temporaryDirectory('image');
   chmodSync(root, 0o755);
   await run('scripts/image-root', [root]);
 });
-
-after(() => rmSync(root, { recursive: true, force: true }));
 
 test('the image holds the agent, its addon and Node.js, and no tool beside them', () => {
   const found = files().filter((path) => !/^app\/dist\/ravel-agent-[A-Z0-9]+\.js$/.test(path));
@@ -60,17 +46,13 @@ test('the image holds the agent, its addon and Node.js, and no tool beside them'
 });
 
 test('the backend for legacy iptables can be left out', async () => {
-  const without = mkdtempSync(join(tmpdir(), 'ravel-image-without-'));
-  try {
-    await run('scripts/image-root', [without], { env: { ...process.env, IPTABLES: 'no' } });
-    assert.deepEqual(
-      globSync('**/*ip*t*', { cwd: without }).filter((path) => /iptables\.node|libip.*tc/.test(path)),
-      [],
-    );
-    assert.ok(existsSync(join(without, 'app/dist/ravel.node')));
-  } finally {
-    rmSync(without, { recursive: true, force: true });
-  }
+  const without = temporaryDirectory('image-without');
+  await run('scripts/image-root', [without], { env: { ...process.env, IPTABLES: 'no' } });
+  assert.deepEqual(
+    globSync('**/*ip*t*', { cwd: without }).filter((path) => /iptables\.node|libip.*tc/.test(path)),
+    [],
+  );
+  assert.ok(existsSync(join(without, 'app/dist/ravel.node')));
 });
 
 test('the Dockerfile takes the Node.js that the tests run on, and packs what this test looks at', () => {

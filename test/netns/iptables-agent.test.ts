@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, renameSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { NatBackendKind } from '../../src/drivers/nat-backend.ts';
 import type { AgentDocument } from '../../src/observe/agent-document.ts';
 import { askAgent } from '../../src/observe/status-server.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { unsupported } from './iptables-available.ts';
 import { chainOf, saved } from './iptables-support.ts';
 import { CLIENT, NatLab, POD, VIP, VIP6 } from './nat-lab.ts';
@@ -43,7 +43,7 @@ function clusterText(pods: readonly (keyof typeof POD)[], other: readonly string
 /** An agent in the lab's node, which reads a file that the test replaces. */
 class Agent {
   readonly #lab: NatLab;
-  readonly #folder = mkdtempSync(join(tmpdir(), 'ravel-iptables-'));
+  readonly #folder = temporaryDirectory('iptables');
   readonly flags: readonly string[];
   #process: ChildProcess | undefined;
   log = '';

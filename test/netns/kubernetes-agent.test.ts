@@ -4,9 +4,8 @@
  */
 import assert from 'node:assert/strict';
 import { execFile, execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, test } from 'node:test';
 import { resources } from '../../src/kubernetes/api.ts';
@@ -14,10 +13,11 @@ import type { AgentDocument, KubernetesDocument } from '../../src/observe/agent-
 import { askAgent } from '../../src/observe/status-server.ts';
 import { configMap, service, slice } from '../fake-api/objects.ts';
 import { startFakeServer, type FakeServer } from '../fake-api/server.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { until } from './tools.ts';
 
 const program = existsSync('dist/ravel-agent.js') ? 'dist/ravel-agent.js' : 'src/cli/main.ts';
-const folder = mkdtempSync(join(tmpdir(), 'ravel-kube-'));
+const folder = temporaryDirectory('kube');
 const state = join(folder, 'state');
 const kubeconfig = join(folder, 'kubeconfig');
 const flags = [
@@ -108,7 +108,6 @@ afterEach(async () => {
 
 after(async () => {
   await server.close();
-  rmSync(folder, { recursive: true });
 });
 
 test('rules for the pods of this node, a lease that confirms them, three watches; changes follow within moments', async () => {

@@ -1,18 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
 import { KernelError } from '../../src/native/errors.ts';
 import { Netns } from '../../src/native/netns.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 
 suite('namespaces that cannot be opened', () => {
-  test('the path and the errno are named, and none of them holds the thread that all openings share', async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'ravel-netns-'));
-    t.after(() => {
-      rmSync(folder, { recursive: true });
-    });
+  test('the path and the errno are named, and none of them holds the thread that all openings share', async () => {
+    const folder = temporaryDirectory('netns');
     const fifo = join(folder, 'fifo');
     execFileSync('mkfifo', [fifo]);
     for (const [path, code] of [

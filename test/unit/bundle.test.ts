@@ -1,14 +1,14 @@
 /** What is released: what it is made of, what it costs who does not use it, and that it works. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { build, type Metafile } from 'esbuild';
 import { agentBundleOptions, bundleOptions } from '../../scripts/bundle-options.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'ravel-bundle-'));
+const folder = temporaryDirectory('bundle');
 const program = join(folder, 'ravel-agent.js');
 let outputs: Metafile['outputs'] = {};
 
@@ -17,7 +17,6 @@ before(async () => {
     metafile: { outputs },
   } = await build({ ...agentBundleOptions, outdir: folder }));
 });
-after(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Modules that can start a process. */
 const starters = new Set(['child_process', 'node:child_process', 'cluster', 'node:cluster']);

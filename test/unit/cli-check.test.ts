@@ -1,15 +1,15 @@
 /** What `check` says about the data plane of a configuration, before an agent runs into it. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { checkSchema, type Finding } from '../../src/cli/check.ts';
 import type { FakeKernel } from '../fake-kernel/kernel.ts';
 import { freshKernel } from '../fake-kernel/rig.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { ravelAgent } from './cli.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'ravel-check-'));
+const folder = temporaryDirectory('check');
 
 function clusterFile(name: string, options: string, more = ''): string {
   const path = join(folder, name);
@@ -37,7 +37,7 @@ const dual = clusterFile('dual.yaml', 'forwardingMethod: g', 'config6:\n  "2001:
 
 /** A copy of what is read below /. */
 function rootWith(kernel: FakeKernel, modules: readonly string[]): string {
-  const root = mkdtempSync(join(tmpdir(), 'ravel-check-root-'));
+  const root = temporaryDirectory('check-root');
   const put = (path: string, text: string): void => {
     mkdirSync(join(root, path, '..'), { recursive: true });
     writeFileSync(join(root, path), text);

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { z } from 'zod';
@@ -12,9 +11,10 @@ import { statusSchema } from '../../src/cli/status-schema.ts';
 import { versionSchema } from '../../src/cli/version.ts';
 import type { FakeKernel } from '../fake-kernel/kernel.ts';
 import { freshKernel, holdings } from '../fake-kernel/rig.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { ravelAgent } from './cli.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'ravel-cli-'));
+const folder = temporaryDirectory('cli');
 const clusterFile = join(folder, 'cluster.yaml');
 writeFileSync(
   clusterFile,
@@ -194,7 +194,7 @@ test('status without IPVS: told beside the status, not instead of it', async () 
 
 /** A copy of what `check` reads below /. */
 function machine(capabilities: string, kernel: FakeKernel, dummy: boolean): string {
-  const root = mkdtempSync(join(tmpdir(), 'ravel-root-'));
+  const root = temporaryDirectory('root');
   mkdirSync(join(root, 'proc/self'), { recursive: true });
   writeFileSync(join(root, 'proc/self/status'), `Name:\tnode\nCapEff:\t${capabilities}\n`);
   mkdirSync(join(root, 'proc/sys/kernel'), { recursive: true });

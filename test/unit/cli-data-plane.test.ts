@@ -1,7 +1,6 @@
 /** Every feature of the data plane through the command line: planned, made, nothing left to plan, and taken away without a trace. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { cleanupSchema } from '../../src/cli/cleanup.ts';
@@ -10,9 +9,10 @@ import { statusSchema } from '../../src/cli/status-schema.ts';
 import type { FakeKernel } from '../fake-kernel/kernel.ts';
 import { freshKernel, holdings } from '../fake-kernel/rig.ts';
 import { ipvsDefaults } from '../../src/desired/ipvs-sysctls.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { ravelAgent } from './cli.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'ravel-data-plane-'));
+const folder = temporaryDirectory('data-plane');
 const clusterFile = join(folder, 'cluster.yaml');
 writeFileSync(
   clusterFile,

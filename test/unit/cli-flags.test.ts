@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { agentOptions, commonOptions, idleFlags, modesOf, modeOptions } from '../../src/cli/agent-options.ts';
@@ -9,8 +8,9 @@ import { resolveFlags, UsageError } from '../../src/cli/resolve.ts';
 import type { AgentOptions } from '../../src/modes/options.ts';
 import { parseDuration } from '../../src/model/duration.ts';
 import { version } from '../../src/cli/version-number.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'ravel-flags-'));
+const folder = temporaryDirectory('flags');
 const file = (text: string): string => {
   const path = join(folder, 'agent.yaml');
   writeFileSync(path, text);

@@ -1,20 +1,19 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, renameSync, rmSync, symlinkSync, truncateSync, unlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { afterEach, beforeEach, test } from 'node:test';
+import { beforeEach, test } from 'node:test';
 import type { Problem, Publication } from '../../src/model/cluster.ts';
 import { systemClock } from '../../src/reconcile/clock.ts';
 import { FileSource, type FileSourceOptions } from '../../src/sources/file.ts';
 import { FakeClock } from '../fake-kernel/fake-clock.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { clusterInput } from './model-input.ts';
 
 let folder = '';
 beforeEach(() => {
-  folder = mkdtempSync(path.join(tmpdir(), 'ravel-source-'));
+  folder = temporaryDirectory('source');
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 /** Waits for a condition that real file events bring about; fails after ten seconds. */
 async function until(what: string, condition: () => boolean): Promise<void> {
@@ -191,23 +190,19 @@ test('what is too long, no file, or a pipe is refused and does not block', async
 });
 
 test('changes that bring no event are found by looking: a link into another folder', async () => {
-  const elsewhere = mkdtempSync(path.join(tmpdir(), 'ravel-elsewhere-'));
-  try {
-    writeFileSync(path.join(elsewhere, 'real'), content());
-    symlinkSync(path.join(elsewhere, 'real'), file());
-    const clock = new FakeClock();
-    const follow = new Follow({ clock, pollMilliseconds: 5000 });
-    await follow.published(1);
-    replace(content(5), path.join(elsewhere, 'real'));
-    await clock.advance(4999);
-    assert.equal(follow.publications.length, 1);
-    await clock.advance(1);
-    await follow.published(2);
-    assert.equal(follow.last?.state.services.size, 5);
-    await follow.stop();
-  } finally {
-    rmSync(elsewhere, { recursive: true, force: true });
-  }
+  const elsewhere = temporaryDirectory('elsewhere');
+  writeFileSync(path.join(elsewhere, 'real'), content());
+  symlinkSync(path.join(elsewhere, 'real'), file());
+  const clock = new FakeClock();
+  const follow = new Follow({ clock, pollMilliseconds: 5000 });
+  await follow.published(1);
+  replace(content(5), path.join(elsewhere, 'real'));
+  await clock.advance(4999);
+  assert.equal(follow.publications.length, 1);
+  await clock.advance(1);
+  await follow.published(2);
+  assert.equal(follow.last?.state.services.size, 5);
+  await follow.stop();
 });
 
 test('a folder that is removed and made anew is watched again', async () => {

@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import net from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { after, afterEach, before, test } from 'node:test';
+import { afterEach, before, test } from 'node:test';
 import type { Access } from '../../src/kubernetes/access.ts';
 import { ApiTransportError, resources, type KubernetesApi } from '../../src/kubernetes/api.ts';
 import { openConnection, type ConnectionOptions } from '../../src/kubernetes/connection.ts';
 import { FakeClock } from '../fake-kernel/fake-clock.ts';
-import { json, storeAuthority, storeCertificate, pathOf, removeFolder, TestServer, type Handler } from './kubernetes-server.ts';
+import { json, storeAuthority, storeCertificate, pathOf, TestServer, type Handler } from './kubernetes-server.ts';
 import { failureOf, until } from './waiting.ts';
 
 let server: TestServer | undefined;
@@ -19,7 +19,6 @@ before(() => {
   storeAuthority('ca');
   storeCertificate('server', 'ca', ['127.0.0.1']);
 });
-after(removeFolder);
 afterEach(async () => {
   api?.close();
   await server?.close();

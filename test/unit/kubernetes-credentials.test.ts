@@ -3,13 +3,13 @@ import assert from 'node:assert/strict';
 import { copyFileSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { afterEach, before, beforeEach, test } from 'node:test';
 import { inspect } from 'node:util';
 import type { Access } from '../../src/kubernetes/access.ts';
 import { resources, type KubernetesApi } from '../../src/kubernetes/api.ts';
 import { openConnection } from '../../src/kubernetes/connection.ts';
 import { FakeClock } from '../fake-kernel/fake-clock.ts';
-import { json, storeAuthority, storeCertificate, pathOf, read, removeFolder, TestServer } from './kubernetes-server.ts';
+import { json, storeAuthority, storeCertificate, pathOf, read, TestServer } from './kubernetes-server.ts';
 import { failureOf, until } from './waiting.ts';
 
 let server: TestServer;
@@ -26,7 +26,6 @@ before(() => {
   storeCertificate('expired', 'one', ['127.0.0.1'], -1);
   storeCertificate('client', 'one', ['client']);
 });
-after(removeFolder);
 beforeEach(async () => {
   clock = new FakeClock();
   notices = [];

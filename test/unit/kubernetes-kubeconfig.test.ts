@@ -1,16 +1,15 @@
 /** Kubeconfig files and service accounts: what is read from them, what is refused, and that nothing secret is said. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, afterEach, test } from 'node:test';
+import { afterEach, test } from 'node:test';
 import { inspect } from 'node:util';
 import { loadAccess } from '../../src/kubernetes/kubeconfig.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { failureOf } from './waiting.ts';
 
-const folder = mkdtempSync(join(tmpdir(), 'ravel-kubeconfig-'));
+const folder = temporaryDirectory('kubeconfig');
 const file = join(folder, 'config');
-after(() => rmSync(folder, { recursive: true, force: true }));
 afterEach(() => {
   delete process.env['KUBERNETES_SERVICE_HOST'];
   delete process.env['KUBERNETES_SERVICE_PORT'];
@@ -184,7 +183,7 @@ test('http is taken on the loopback, where kubectl proxy listens', async () => {
 const mount = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 function serviceAccount(...files: readonly string[]): string {
-  const root = mkdtempSync(join(folder, 'root-'));
+  const root = temporaryDirectory('kubeconfig-root');
   mkdirSync(join(root, mount), { recursive: true });
   for (const name of files) writeFileSync(join(root, mount, name), name === 'namespace' ? 'ravel\n' : secret);
   return root;

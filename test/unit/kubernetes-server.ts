@@ -1,17 +1,13 @@
 /** A server on the loopback that does what a test says, and certificates for it. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
 import https from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeAuthority, makeCertificate, type Pair } from './certificates.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 
-export const folder = mkdtempSync(join(tmpdir(), 'ravel-kubernetes-'));
-
-export function removeFolder(): void {
-  rmSync(folder, { recursive: true, force: true });
-}
+export const folder = temporaryDirectory('kubernetes');
 
 export const pathOf = (name: string): string => join(folder, name);
 export const read = (name: string): Buffer => readFileSync(pathOf(name));

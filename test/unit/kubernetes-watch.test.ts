@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { getEventListeners } from 'node:events';
 import type { ServerResponse } from 'node:http';
-import { after, afterEach, before, test } from 'node:test';
+import { afterEach, before, test } from 'node:test';
 import { resources, type KubernetesApi } from '../../src/kubernetes/api.ts';
 import { openConnection, type ConnectionOptions } from '../../src/kubernetes/connection.ts';
 import { LineSplitter, LineTooLongError } from '../../src/kubernetes/json-lines.ts';
 import { FakeClock, settle } from '../fake-kernel/fake-clock.ts';
-import { json, storeAuthority, storeCertificate, pathOf, removeFolder, TestServer } from './kubernetes-server.ts';
+import { json, storeAuthority, storeCertificate, pathOf, TestServer } from './kubernetes-server.ts';
 import { failureOf, until } from './waiting.ts';
 
 let server: TestServer | undefined;
@@ -29,7 +29,6 @@ before(() => {
   storeAuthority('ca');
   storeCertificate('server', 'ca', ['127.0.0.1']);
 });
-after(removeFolder);
 afterEach(async () => {
   api?.close();
   await server?.close();

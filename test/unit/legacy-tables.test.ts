@@ -1,14 +1,14 @@
 /** Legacy tables: seen without loading anything, opened when used, closed with the kernel. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ProcLegacyTables } from '../../src/drivers/legacy-tables.ts';
 import { UnsupportedError } from '../../src/native/errors.ts';
 import type { Iptables } from '../../src/native/iptables.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 
-const folder = (): string => mkdtempSync(join(tmpdir(), 'ravel-legacy-'));
+const folder = (): string => temporaryDirectory('legacy');
 
 test('a table is there when the kernel lists it, and only then; nothing is opened for that', async () => {
   const place = folder();

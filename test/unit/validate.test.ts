@@ -1,17 +1,16 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
+import { before, test } from 'node:test';
 import { formatReport, validationReport, type ValidationReport } from '../../src/cli/validate.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 import { clusterInput, read, type Json } from './model-input.ts';
 
 let folder = '';
 before(() => {
-  folder = mkdtempSync(path.join(tmpdir(), 'ravel-validate-'));
+  folder = temporaryDirectory('validate');
 });
-after(() => rmSync(folder, { recursive: true, force: true }));
 
 function withScheduler(scheduler: string): Record<string, Json> {
   const entry: Json = { namespace: 'shop', service: 'api', portName: 'http', ipvsOptions: { scheduler } };

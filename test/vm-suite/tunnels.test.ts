@@ -1,9 +1,7 @@
 /** Tunnel devices, UDP ports and announced IPv6 VIPs on a kernel that has the modules, with packets. */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync, mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
 import { suite, test } from 'node:test';
 import { promisify } from 'node:util';
 import { tunnelRequirements } from '../../src/diff/tunnels.ts';
@@ -19,6 +17,7 @@ import { Links } from '../../src/native/links.ts';
 import type { FouPortEntry } from '../../src/native/link-types.ts';
 import { Netns, netnsHandle } from '../../src/native/netns.ts';
 import { ip, ipJson, until, within } from '../netns/tools.ts';
+import { temporaryDirectory } from '../temporary-directory.ts';
 
 // Other files of the suite need the module; what is left of their namespaces may hold it for a moment.
 await until('the module is gone', async () => {
@@ -57,7 +56,7 @@ async function tiers() {
   await within(realserver, 'sh', '-c', 'for i in all default; do echo 0 > /proc/sys/net/ipv4/conf/$i/rp_filter; done');
   const links = await Links.open({ netns: realserver });
   const fou = await Fou.open({ netns: realserver });
-  const folder = mkdtempSync(join(tmpdir(), 'ravel-tunnels-'));
+  const folder = temporaryDirectory('tunnels');
   const journal = new SysctlJournal(folder, '1', 'boot');
   const driver = new TunnelDriver(links, fou, journal);
   const addresses = new AddressDriver(links, 'ravel0');
