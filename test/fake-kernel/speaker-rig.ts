@@ -88,15 +88,18 @@ export class SpeakerRig {
   async pass(vips: Iterable<Address>): Promise<boolean> {
     const wanted = new Set(vips);
     const gone = this.speaker.withdrawOthers((address) => wanted.has(address));
-    let answer: boolean | undefined;
-    void gone.then((value) => (answer = value));
-    while (answer === undefined) {
-      await this.clock.advance(0);
-      if (answer === undefined) await this.clock.advance(100);
-    }
+    const sure = await this.waited(gone);
     this.speaker.announce(wanted);
     await this.clock.advance(0);
-    return answer;
+    return sure;
+  }
+
+  /** Lets time pass, 50 ms at once, until it is answered. */
+  async waited<T>(answer: Promise<T>): Promise<T> {
+    const state = { over: false };
+    const watched = answer.finally(() => (state.over = true));
+    for (await this.clock.advance(0); !state.over;) await this.clock.advance(50);
+    return watched;
   }
 
   /** Connected, told what is wanted, and at rest. */

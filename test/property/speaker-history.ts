@@ -306,7 +306,7 @@ export class SpeakerLife {
     const wanted = this.#config?.peers;
     if (wanted === undefined) return;
     const readable = wanted.filter(({ passwordFile }) => passwordFile === undefined || (files.get(passwordFile) ?? '') !== '');
-    for (const { passwordFile, ...peer } of readable) {
+    for (const { passwordFile: _file, ...peer } of readable) {
       const has = daemon.neighbours.get(peer.address);
       assert.ok(has !== undefined, `${peer.address} is set up`);
       const { password: _, ...request } = has.request;

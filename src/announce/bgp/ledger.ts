@@ -12,6 +12,14 @@ export interface PathWork {
   readonly add: readonly BgpPath[];
 }
 
+/** Routes that the daemon shows otherwise than they were written, as of one list. */
+export interface Alterations {
+  /** They are written once more; it is worth looking soon what comes of it. */
+  readonly mended: number;
+  /** They were, to no avail: from now on they stay as the daemon has them. */
+  readonly accepted: number;
+}
+
 /** On the way to a planned stop: routes say that they are about to go, and then are gone. */
 export type Phase = 'announcing' | 'draining' | 'drained';
 
@@ -35,8 +43,8 @@ export class RouteLedger {
   #dirty = new Set<string>();
   /** A call about these is under way. */
   readonly #writing = new Set<string>();
-  /** What the daemon shows instead of what it took: a policy of its operator may change routes on their way in. */
-  readonly #altered = new Map<string, { readonly sent: BgpPath; readonly seen: BgpPath }>();
+  /** What the daemon shows instead of what it took. */
+  readonly #altered = new Map<string, { readonly sent: BgpPath; readonly seen: BgpPath; readonly accepted: boolean }>();
 
   constructor(options: RouteOptions) {
     this.#options = options;
@@ -164,20 +172,20 @@ export class RouteLedger {
     this.#lookAtLeftovers();
   }
 
-  /** The daemon's own list. Returns how many routes it keeps changing: these are left as they are. */
-  listed(ours: ReadonlyMap<string, BgpPath>): number {
+  /** The daemon's own list, of {@link prefixes} at least. */
+  listed(ours: ReadonlyMap<string, BgpPath>): Alterations {
     const before = this.#held;
     const held = new Map(ours);
-    let accepted = 0;
     for (const prefix of this.#altered.keys()) if (!held.has(prefix)) this.#altered.delete(prefix);
-    for (const [prefix, seen] of ours) accepted += this.#accept(prefix, seen, before, held);
+    const found = [...ours].map(([prefix, seen]) => this.#compare(prefix, seen, before, held));
     this.#held = held;
     this.#writing.clear();
     this.#leftovers.clear();
     for (const prefix of held.keys()) if (!this.#members.has(prefix)) this.#leftovers.add(prefix);
     for (const prefix of this.#released) if (!this.#leftovers.has(prefix)) this.#released.delete(prefix);
     this.#dirty = new Set([...this.#members.keys(), ...this.#leftovers]);
-    return accepted;
+    const count = (what: (typeof found)[number]): number => found.filter((one) => one === what).length;
+    return { mended: count('mended'), accepted: count('accepted') };
   }
 
   /** What the daemon has is not known any more. */
@@ -291,19 +299,28 @@ export class RouteLedger {
     return prefix;
   }
 
-  /** 1 when the daemon shows for the second time the same other route than it was given. */
-  #accept(prefix: string, seen: BgpPath, before: ReadonlyMap<string, BgpPath> | undefined, held: Map<string, BgpPath>): 0 | 1 {
+  /**
+   * A route that is not as it was written is written once more. When it still is the same other one then, it is a policy
+   * of the daemon's operator that makes it so, and it stays.
+   */
+  #compare(
+    prefix: string,
+    seen: BgpPath,
+    before: ReadonlyMap<string, BgpPath> | undefined,
+    held: Map<string, BgpPath>,
+  ): keyof Alterations | undefined {
     const wanted = this.#members.has(prefix) ? this.#target(prefix, seen) : undefined;
     const sent = before?.get(prefix);
-    if (wanted === undefined || samePath(wanted, seen)) this.#altered.delete(prefix);
-    else if (sent !== undefined && samePath(sent, wanted)) {
-      const known = this.#altered.get(prefix);
-      if (known !== undefined && samePath(known.sent, wanted) && samePath(known.seen, seen)) {
-        held.set(prefix, wanted);
-        return 1;
-      }
-      this.#altered.set(prefix, { sent: wanted, seen });
+    if (wanted === undefined || samePath(wanted, seen)) {
+      this.#altered.delete(prefix);
+      return undefined;
     }
-    return 0;
+    if (sent === undefined || !samePath(sent, wanted)) return undefined;
+    const known = this.#altered.get(prefix);
+    const again = known !== undefined && samePath(known.sent, wanted) && samePath(known.seen, seen);
+    if (again) held.set(prefix, wanted);
+    this.#altered.set(prefix, { sent: wanted, seen, accepted: again });
+    if (!again) return 'mended';
+    return known.accepted ? undefined : 'accepted';
   }
 }

@@ -38,8 +38,13 @@ export class Neighbours {
   /** Another daemon may be there. */
   connected(major: 3 | 4): void {
     this.#noBfd = major === 3;
-    this.#tried.clear();
     this.#problems = [];
+    this.reconfigured();
+  }
+
+  /** Other neighbours may be wanted. */
+  reconfigured(): void {
+    this.#tried.clear();
   }
 
   /** Whether something differs, passwords left aside. */
@@ -71,14 +76,15 @@ export class Neighbours {
   }
 
   async #apply(daemon: BgpDaemon, diff: PeerDiff, wanted: readonly BgpPeer[], passwords: ReadonlyMap<Address, Password>): Promise<number> {
-    const problems = diff.foreign.map((address) => `neighbour ${address} was set up by somebody else, and is left as it is`);
+    const problems = [...passwords.values()].flatMap((password) => ('problem' in password ? [password.problem] : []));
+    for (const address of diff.foreign) problems.push(`neighbour ${address} was set up by somebody else, and is left as it is`);
     const changes: [Address, () => Promise<boolean>][] = diff.delete.map((address) => [address, () => this.#delete(daemon, address)]);
     for (const { peer, differs } of diff.update) {
-      const request = requestOf(peer, passwords, problems);
+      const request = requestOf(peer, passwords.get(peer.address));
       if (request !== undefined) changes.push([peer.address, () => this.#update(daemon, request, differs.join(', '), problems)]);
     }
     for (const peer of diff.add) {
-      const request = requestOf(peer, passwords, problems);
+      const request = requestOf(peer, passwords.get(peer.address));
       if (request !== undefined) changes.push([peer.address, () => this.#add(daemon, request)]);
     }
     let written = 0;
@@ -172,13 +178,8 @@ function digest(password: string | undefined): string {
   return password === undefined ? '' : createHash('sha256').update(password).digest('hex');
 }
 
-/** Undefined, with the reason in `problems`, where the password cannot be had: without it, no session would come up. */
-function requestOf(peer: BgpPeer, passwords: ReadonlyMap<Address, Password>, problems: string[]): PeerRequest | undefined {
-  const { passwordFile: _, ...request } = peer;
-  const password = passwords.get(peer.address);
-  if (password !== undefined && 'problem' in password) {
-    problems.push(password.problem);
-    return undefined;
-  }
-  return { ...request, ...(password?.text === undefined ? {} : { password: password.text }) };
+/** Undefined where the password cannot be had: without it, no session would come up. */
+function requestOf({ passwordFile: _, ...peer }: BgpPeer, password: Password | undefined): PeerRequest | undefined {
+  if (password === undefined || 'problem' in password) return undefined;
+  return { ...peer, ...(password.text === undefined ? {} : { password: password.text }) };
 }

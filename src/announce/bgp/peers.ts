@@ -2,10 +2,7 @@
 import type { BfdOptions, BgpPeer } from '../../model/bgp.ts';
 import type { Address } from '../../model/cluster.ts';
 import type { PeerStatus } from './daemon.ts';
-
-/** RFC 4271 section 10 suggests others; these are what the daemon puts in where nothing is said. Seconds. */
-const defaultHold = 90;
-const defaultConnectRetry = 120;
+import { effective } from './peer-messages.ts';
 
 export interface PeerUpdate {
   readonly peer: BgpPeer;
@@ -53,7 +50,7 @@ type Shown = string | number | undefined;
 /** What the daemon does not tell of itself is taken to be right. */
 function differences(peer: BgpPeer, status: PeerStatus, options: PeerDiffOptions): string[] {
   const { configured } = status;
-  const hold = peer.holdSeconds ?? defaultHold;
+  const { hold, keepalive, connectRetry, families: asked } = effective(peer);
   const told: [name: string, wanted: Shown, has: Shown][] = [
     ['autonomous system', peer.asn, configured.asn],
     // Absent says that it is off.
@@ -61,9 +58,9 @@ function differences(peer: BgpPeer, status: PeerStatus, options: PeerDiffOptions
     ['passive', yes(peer.passive), yes(configured.passive)],
     ['graceful restart', seconds(peer.gracefulRestartSeconds) ?? 'off', seconds(configured.gracefulRestartSeconds) ?? 'off'],
     ['hold time', seconds(hold), seconds(configured.holdSeconds)],
-    ['keepalive interval', seconds(peer.keepaliveSeconds ?? Math.floor(hold / 3)), seconds(configured.keepaliveSeconds)],
-    ['connect retry', seconds(peer.connectRetrySeconds ?? defaultConnectRetry), seconds(configured.connectRetrySeconds)],
-    ['address families', families(peer.families ?? [4, 6]), configured.families && families(configured.families)],
+    ['keepalive interval', seconds(keepalive), seconds(configured.keepaliveSeconds)],
+    ['connect retry', seconds(connectRetry), seconds(configured.connectRetrySeconds)],
+    ['address families', families(asked), configured.families && families(configured.families)],
   ];
   if (options.bfd) told.push(['BFD', bfd(peer.bfd), bfd(configured.bfd)]);
   const found = told.filter(([, wanted, has]) => has !== undefined && wanted !== has);

@@ -35,6 +35,8 @@ export interface SessionHooks {
 const batch = 1000;
 /** The stream of news begins with an answer; without one, no break would be noticed. */
 const newsMilliseconds = 5000;
+/** A route that was changed is looked at again so long after it was mended. */
+const mendedMilliseconds = 1000;
 /** Neighbours are listed at most so often, however much they tell. */
 const peersPace = 250;
 
@@ -89,8 +91,8 @@ export class Session {
 
   /** Other things are wanted of the daemon. */
   reconfigure(): void {
-    this.#manage = true;
-    this.#peersAt = Number.NEGATIVE_INFINITY;
+    this.#state.neighbours.reconfigured();
+    this.#reconsiderPeers();
     this.#wake();
   }
 
@@ -158,8 +160,7 @@ export class Session {
         // From now on, a gap is one.
         this.#gap = () => {
           this.#listAt = Number.NEGATIVE_INFINITY;
-          this.#peersAt = Number.NEGATIVE_INFINITY;
-          this.#manage = true;
+          this.#reconsiderPeers();
         };
         resolve();
       };
@@ -193,8 +194,10 @@ export class Session {
     this.#retryAt = Number.POSITIVE_INFINITY;
     const audit = prefixes !== undefined;
     const listed = prefixes?.length === 0 ? [] : await this.#ask(this.#daemon.list(prefixes));
-    const altered = ledger.listed(oursOf(listed));
-    if (altered > 0) log.debug('the BGP daemon changes routes on their way in; they are left as it keeps them', { routes: altered });
+    const { mended, accepted } = ledger.listed(oursOf(listed));
+    if (mended > 0) this.#listAt = Math.min(this.#listAt, clock.now() + mendedMilliseconds);
+    if (mended > 0) log.info('routes were changed by somebody else, and are written again', { routes: mended });
+    if (accepted > 0) log.warn('the BGP daemon keeps other routes than it was given, and they are left so', { routes: accepted });
     this.#state.conflicts = conflictsIn(listed, identity?.asn ?? 0, (prefix) => ledger.wants(prefix));
     for (const prefix of refused.keys()) if (!ledger.wants(prefix) && !ledger.holds(prefix)) refused.delete(prefix);
     if (audit) this.#reconsiderPeers();
@@ -256,6 +259,7 @@ export class Session {
     if (!this.#manage && !neighbours.differ(wanted, peers)) return;
     this.#manage = false;
     const written = await this.#ask(neighbours.manage(this.#daemon, wanted, peers));
+    if (written > 0) this.#manage = true;
     // What came of it is looked at once; what still differs then waits for its turn.
     if (written > 0 && !this.#manageAgain) this.#peersAt = Math.min(this.#peersAt, clock.now() + peersPace);
     this.#manageAgain = written > 0 && !this.#manageAgain;

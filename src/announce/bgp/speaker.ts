@@ -24,7 +24,10 @@ export class Speaker implements Speaking {
   readonly #options: SpeakerOptions;
   readonly #state: SpeakerState;
   readonly #backoff: Backoff;
+  /** For what the daemon does; a connection that breaks ends it. */
   readonly #waiters: Waiters;
+  /** For time to pass in a planned stop. */
+  readonly #holds: Waiters;
   readonly #teller: StatusTeller;
   readonly #withdrawMilliseconds: number;
   /** `idle`: {@link run} is not running. */
@@ -51,6 +54,7 @@ export class Speaker implements Speaking {
     };
     this.#backoff = new Backoff({ random: options.random, longest: longestRetry });
     this.#waiters = new Waiters(options.clock);
+    this.#holds = new Waiters(options.clock);
     this.#withdrawMilliseconds = options.withdrawMilliseconds ?? 2000;
     const { ledger } = this.#state;
     this.#teller = new StatusTeller({
@@ -161,6 +165,7 @@ export class Speaker implements Speaking {
     this.#signal = signal;
     const stop = (): void => {
       this.#waiters.giveUp();
+      this.#holds.giveUp();
       this.#hurry();
     };
     signal.addEventListener('abort', stop, { once: true });
@@ -194,7 +199,7 @@ export class Speaker implements Speaking {
     // Without a connection nothing can be said, without a route nobody has to move on.
     if (this.#link === 'connected' && !ledger.empty) {
       log.info('routes say that they are about to go', { routes: ledger.announced, milliseconds });
-      await this.#waiters.wait(() => undefined, Math.max(0, end - this.#options.clock.now()));
+      await this.#holds.wait(() => undefined, Math.max(0, end - this.#options.clock.now()));
     }
     if (this.#signal === undefined || isAborted(this.#signal)) return;
     ledger.enter('drained');
