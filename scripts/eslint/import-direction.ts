@@ -16,7 +16,7 @@ export const allowedImports: Readonly<Record<string, readonly string[]>> = {
   diff: ['desired', 'model', 'native/*-types', 'native/*columns*', 'native/*-constants'],
   drivers: ['diff', 'desired/types', 'model', 'native'],
   announce: ['desired/types', 'desired/bgp', 'model', 'native'],
-  observe: ['kubernetes', 'desired', 'model', 'native/*-types', 'native/errors'],
+  observe: ['kubernetes', 'announce/bgp/speaking', 'desired', 'model', 'native/*-types', 'native/errors'],
   reconcile: ['sources', 'drivers', 'announce', 'desired', 'diff', 'observe', 'model', 'native'],
   modes: ['reconcile', 'sources', 'kubernetes', 'drivers', 'announce', 'desired', 'diff', 'observe', 'model', 'native'],
   cli: ['modes', 'reconcile', 'sources', 'kubernetes', 'drivers', 'announce', 'desired', 'diff', 'observe', 'model', 'native'],

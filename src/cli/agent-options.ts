@@ -1,5 +1,7 @@
 import type { AgentOptions, DefaultListener, Mode, SourceOptions } from '../modes/options.ts';
-import type { FlagName, FlagValues } from './flags.ts';
+import { bgpFlags } from './bgp-flags.ts';
+import { bgpOptions } from './bgp-options.ts';
+import type { Flag, FlagName, FlagValues } from './flags.ts';
 import { UsageError } from './resolve.ts';
 
 export type ModeFlag = NonNullable<FlagValues['mode']>;
@@ -9,7 +11,7 @@ export function agentOptions(values: FlagValues, mode: ModeFlag | undefined = va
   const interfaceName = values['compute-iface'];
   const source = sourceOptions(values);
   const missing: string[] = [];
-  if (mode === undefined) missing.push('--mode=director|realserver|director,realserver: what is this machine?');
+  if (mode === undefined) missing.push('--mode=director|bgp|realserver|director,realserver: what is this machine?');
   if (source === undefined) missing.push('--config-name=NAME or --source-file=FILE: where is the cluster described?');
   if (interfaceName === undefined) missing.push('--compute-iface=NAME: which interface faces the segment?');
   if (mode === undefined || source === undefined || interfaceName === undefined)
@@ -18,7 +20,8 @@ export function agentOptions(values: FlagValues, mode: ModeFlag | undefined = va
     // arp_ignore=1 silences a host for the addresses of its other interfaces only.
     throw new UsageError('--vip-interface: must not be --compute-iface on a realserver: it would answer ARP for the VIPs');
   }
-  return { ...commonOptions(values), ...modeOptions(values, mode), source, interface: interfaceName };
+  const bgp = mode === 'bgp' ? { bgp: bgpOptions(values) } : {};
+  return { ...commonOptions(values), ...modeOptions(values, mode), ...bgp, source, interface: interfaceName };
 }
 
 /** What modes an agent has, as `check` and the Kubernetes API see it. */
@@ -36,6 +39,12 @@ export function modeOptions(values: FlagValues, mode: ModeFlag): Pick<AgentOptio
     );
   }
   if (mode === 'realserver') return { mode, colocation: 'disabled', natBackend: asked };
+  if (mode === 'bgp') {
+    if (colocation === undefined || colocation === 'disabled') return { mode, colocation: 'disabled', natBackend: asked };
+    throw new UsageError(
+      `--ipvs-colocation-mode=${colocation}: a director of --mode=bgp does not serve pods of its own node yet; leave the flag out`,
+    );
+  }
   const combined = mode === 'director,realserver';
   if (combined && colocation === 'disabled') {
     throw new UsageError(
@@ -86,17 +95,27 @@ export const sourceFlags = [
 
 const onlyKubernetes = ['config-namespace', 'config-key', 'kubeconfig', 'agent-namespace'] as const satisfies readonly FlagName[];
 
-/** Flags that were given and do nothing beside those that choose the source, a sentence each. */
-export function idleFlags(values: FlagValues): string[] {
+/** Flags that were given and do nothing beside those that choose the source and the mode, a sentence each. */
+export function idleFlags(values: FlagValues, mode: ModeFlag | undefined = values.mode): string[] {
+  const isGiven = (name: FlagName): boolean => values[name] !== undefined;
+  const source = values['source-file'] === undefined ? [] : onlyKubernetes.filter(isGiven);
+  return [...source.map((name) => `--${name} has no effect: the cluster comes from --source-file`), ...idleInMode(values, mode)];
+}
+
+function idleInMode(values: FlagValues, mode: ModeFlag | undefined): string[] {
+  if (mode === 'bgp' || mode === undefined) return [];
   const idle: string[] = [];
   const colocation = values['ipvs-colocation-mode'];
-  if (values.mode === 'realserver' && colocation !== undefined && colocation !== 'disabled')
+  if (mode === 'realserver' && colocation !== undefined && colocation !== 'disabled')
     idle.push('--ipvs-colocation-mode has no effect: it is for a director, and this is a realserver');
-  if (values['source-file'] === undefined) return idle;
-  return onlyKubernetes
-    .filter((name) => values[name] !== undefined)
-    .map((name) => `--${name} has no effect: the cluster comes from --source-file`)
-    .concat(idle);
+  for (const name of Object.keys(bgpFlags) as (keyof typeof bgpFlags)[]) {
+    // A default is not told from the same value given; nobody misses a word about it.
+    const { default: fallback }: Flag = bgpFlags[name];
+    if (values[name] === undefined || values[name] === fallback) continue;
+    if (name !== 'ipvs-sync') idle.push(`--${name} has no effect: it is for --mode=bgp`);
+    else if (mode === 'realserver') idle.push('--ipvs-sync has no effect: it is for a director, and this is a realserver');
+  }
+  return idle;
 }
 
 function defaultListener(values: FlagValues): DefaultListener | undefined {
@@ -108,8 +127,9 @@ function defaultListener(values: FlagValues): DefaultListener | undefined {
 /** The rest, which has defaults. */
 export function commonOptions(
   values: FlagValues,
-): Omit<AgentOptions, 'mode' | 'combined' | 'colocation' | 'natBackend' | 'source' | 'interface'> {
+): Omit<AgentOptions, 'mode' | 'combined' | 'colocation' | 'natBackend' | 'bgp' | 'source' | 'interface'> {
   const exceptSource = values['pod-cidr-masq'];
+  const sync = values['ipvs-sync'];
   return {
     nodeName: values.nodename ?? '',
     vipInterface: values['vip-interface'] ?? '',
@@ -140,5 +160,6 @@ export function commonOptions(
     ipvsSysctlDefaults: values['ipvs-sysctl-defaults'] ?? true,
     masquerade: { enabled: values['iptables-masq'] ?? false, ...(exceptSource === undefined ? {} : { exceptSource }) },
     ipvsSysctls: values['ipvs-sysctl'] ?? new Map(),
+    ...(sync === undefined ? {} : { ipvsSync: sync }),
   };
 }

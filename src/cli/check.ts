@@ -1,10 +1,15 @@
 import { z } from 'zod';
 import type { Mode } from '../modes/options.ts';
+import { withFlags } from '../desired/bgp-config.ts';
+import { openDaemonLater } from '../modes/bgp-daemon.ts';
 import { commonOptions, modeOptions, modesOf, sourceFlags, sourceOptions } from './agent-options.ts';
 import { systemClock } from '../reconcile/clock.ts';
 import type { Log } from '../observe/log.ts';
 import { openOrigin, type Origin } from '../modes/origin.ts';
 import type { ClusterState } from '../model/cluster.ts';
+import { bgpFindings } from './bgp-checks.ts';
+import { bgpConnectionFlags } from './bgp-flags.ts';
+import { bgpOptions } from './bgp-options.ts';
 import { directorChecks, machineChecks, realserverChecks } from './checks.ts';
 import type { CheckInput } from './findings.ts';
 import type { Command, CommandContext } from './command.ts';
@@ -68,8 +73,25 @@ function subjectOf(flags: FlagValues, state: ClusterState | undefined, { kernel,
       natBackend,
       ipvsSysctls,
     },
-    ...{ chainPrefix: iptablesChain, colocated: colocation !== 'disabled', sysctlDirectory: flags['sysctl-dir'] ?? '/proc/sys' },
+    ...{
+      chainPrefix: iptablesChain,
+      colocated: colocation !== 'disabled',
+      routed: flags.mode === 'bgp',
+      sysctlDirectory: flags['sysctl-dir'] ?? '/proc/sys',
+    },
   };
+}
+
+/** Of a director whose VIPs are routes. */
+async function routeFindings(state: ClusterState | undefined, { flags, openDaemon = openDaemonLater }: CommandContext): Promise<Finding[]> {
+  const options = bgpOptions(flags);
+  const { endpoint, tls } = options;
+  const daemon = openDaemon({ endpoint, clock: systemClock, ...(tls === undefined ? {} : { tls }) });
+  try {
+    return await bgpFindings({ daemon, config: withFlags(options, state?.bgp) });
+  } finally {
+    daemon.close();
+  }
 }
 
 async function run(context: CommandContext): Promise<0 | 1> {
@@ -78,7 +100,8 @@ async function run(context: CommandContext): Promise<0 | 1> {
   const { state, findings: finding } = await sourceFindings(flags, modes, log);
   const subject = subjectOf(flags, state, context);
   const findings = [...finding, ...(await machineChecks(subject, modes))];
-  if (modes.includes('director')) findings.push(...(await directorChecks(subject)));
+  if (modes.includes('director') || subject.routed) findings.push(...(await directorChecks(subject)));
+  if (subject.routed) findings.push(...(await routeFindings(state, context)));
   // What a director that serves its own pods needs of a realserver is among its own checks.
   if (modes.includes('realserver') && !subject.colocated) findings.push(...(await realserverChecks(subject)));
   const ok = findings.every(({ level }) => level !== 'fail');
@@ -93,11 +116,14 @@ export const checkCommand: Command = {
   examples: [
     ['$0 check --mode=director --compute-iface=eth0', 'exit 0: nothing failed; 1: something did'],
     ['$0 check --mode=realserver --compute-iface=eth0 -o json', 'for a program'],
+    ['$0 check --mode=bgp --compute-iface=eth0 --bgp-endpoint=127.0.0.1:50051', 'and whether the BGP daemon and its neighbours answer'],
     ['$0 check --mode=director --compute-iface=eth0 --source-file=cluster.yaml', 'and whether full packets reach every node'],
     ['$0 check --mode=director --compute-iface=eth0 --config-name=ravel', 'the same, and whether the Kubernetes API lets it work'],
   ],
   flags: [
     ...(['mode', 'nodename', 'compute-iface', 'vip-interface', 'state-dir', 'sysctl-dir', ...sourceFlags] as const),
+    ...bgpConnectionFlags,
+    ...(['bgp-asn', 'bgp-router-id', 'bgp-peers'] as const),
     ...(['ipvs-sysctl', 'ipvs-colocation-mode', 'nat-backend', 'iptables-chain', 'log-level', 'log-format', 'debug'] as const),
   ],
   run,

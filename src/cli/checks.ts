@@ -16,7 +16,7 @@ import { forwardingFindings, pathFindings, tunnelFindings } from './path-checks.
 
 /** Bits of linux/capability.h. */
 const capabilities: readonly (readonly [name: string, bit: number, why: string, modes: readonly Mode[]])[] = [
-  ['CAP_NET_ADMIN', 12, 'to program the kernel', ['director', 'realserver']],
+  ['CAP_NET_ADMIN', 12, 'to program the kernel', ['director', 'bgp', 'realserver']],
   ['CAP_NET_RAW', 13, 'to send gratuitous ARP', ['director']],
 ];
 
@@ -123,8 +123,8 @@ function zeroCommand(name: string, interfaceName: string, all: string | undefine
 }
 
 /** IPv6 VIPs are addresses of the announcing interface while they are announced. */
-async function neighbourFindings({ kernel, state, interfaceName }: CheckInput): Promise<Finding[]> {
-  if (interfaceName === undefined || !(state?.addresses.some((address) => address.includes(':')) ?? false)) return [];
+async function neighbourFindings({ kernel, state, interfaceName, routed }: CheckInput): Promise<Finding[]> {
+  if (routed || interfaceName === undefined || !(state?.addresses.some((address) => address.includes(':')) ?? false)) return [];
   const key = `net/ipv6/conf/${interfaceName}/disable_ipv6`;
   const disabled = await kernel.sysctls.read(key);
   if (disabled === '0') return [ok('IPv6', `enabled on ${interfaceName}: this host answers for its VIPs`)];
@@ -133,23 +133,33 @@ async function neighbourFindings({ kernel, state, interfaceName }: CheckInput): 
     : [fail('IPv6', `disabled on ${interfaceName}: IPv6 VIPs cannot be announced there`, sysctlCommand(key, '0'))];
 }
 
+/** One of several directors with the same VIPs is found by routes, and must not be found by ARP. */
+async function silenceFindings(input: CheckInput, interfaceName: string): Promise<Finding[]> {
+  if ((await input.kernel.sysctls.read(`net/ipv4/conf/${interfaceName}/arp_ignore`)) === undefined) return [];
+  const findings: Finding[] = [];
+  for (const requirement of realserverRequirements([interfaceName], [])) findings.push(await settingFinding(input, requirement));
+  return findings;
+}
+
+async function answerFinding({ kernel, vipInterface }: CheckInput, interfaceName: string): Promise<Finding> {
+  const all = await kernel.sysctls.read('net/ipv4/conf/all/arp_ignore');
+  const own = await kernel.sysctls.read(`net/ipv4/conf/${interfaceName}/arp_ignore`);
+  const ignore = effective(own, all);
+  return ignore === '0'
+    ? ok('arp_ignore', `0 on ${interfaceName}: this host answers ARP for its VIPs`)
+    : fail(
+        'arp_ignore',
+        `${ignore} on ${interfaceName}: this host does not answer ARP for VIPs on ${vipInterface} (strict ARP of kube-proxy?)`,
+        zeroCommand('arp_ignore', interfaceName, all),
+      );
+}
+
 export async function directorChecks(input: CheckInput): Promise<Finding[]> {
   const findings = [...(await ipvsChecks(input)), ...(await ipvsSysctlFindings(input)), ...(await translationFindings(input))];
   findings.push(...(await pathFindings(input)), ...(await neighbourFindings(input)));
   const { interfaceName, kernel } = input;
   if (interfaceName === undefined) return findings;
-  const all = await kernel.sysctls.read('net/ipv4/conf/all/arp_ignore');
-  const own = await kernel.sysctls.read(`net/ipv4/conf/${interfaceName}/arp_ignore`);
-  const ignore = effective(own, all);
-  findings.push(
-    ignore === '0'
-      ? ok('arp_ignore', `0 on ${interfaceName}: this host answers ARP for its VIPs`)
-      : fail(
-          'arp_ignore',
-          `${ignore} on ${interfaceName}: this host does not answer ARP for VIPs on ${input.vipInterface} (strict ARP of kube-proxy?)`,
-          zeroCommand('arp_ignore', interfaceName, all),
-        ),
-  );
+  findings.push(...(input.routed ? await silenceFindings(input, interfaceName) : [await answerFinding(input, interfaceName)]));
   if (input.colocated) return findings;
   const filter = effective(
     await kernel.sysctls.read(`net/ipv4/conf/${interfaceName}/rp_filter`),

@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { AddressDriver } from '../drivers/addresses.ts';
 import { AnnouncedAddressDriver } from '../drivers/announced-addresses.ts';
+import { describeSync, IpvsSyncDriver } from '../drivers/ipvs-sync.ts';
 import { IpvsDriver } from '../drivers/ipvs.ts';
 import type { SysctlJournal } from '../drivers/journal.ts';
 import type { Kernel } from '../drivers/kernel.ts';
@@ -14,6 +15,8 @@ import { askAgent } from '../observe/status-server.ts';
 import { describeIpvs, describeLink, describeNat, describeSysctl } from '../reconcile/describe.ts';
 import type { PlannedChange } from '../reconcile/plane.ts';
 import { commonOptions } from './agent-options.ts';
+import { bgpParts } from './bgp-cleanup.ts';
+import { bgpConnectionFlags } from './bgp-flags.ts';
 import type { Command, CommandContext } from './command.ts';
 import { openJournal } from './journal.ts';
 import { printJson } from './output.ts';
@@ -27,13 +30,15 @@ export const cleanupSchema = z.strictObject({
 });
 
 /** A part of what is ours: what to do about it, and how. */
-interface Part {
+export interface Part {
   /** In the plural, for sentences. */
   readonly name: string;
   /** Parts without whose removal this one stays. */
   readonly after?: readonly string[];
   readonly changes: readonly PlannedChange[];
   readonly apply: () => Promise<DriverOutcome>;
+  /** When nothing is asked of it any more. */
+  readonly close?: () => void;
 }
 
 // An address is the only mark of whose its services are, and while one is left ARP must stay muted.
@@ -51,18 +56,22 @@ async function ifSupported(part: () => Promise<Part>): Promise<Part[]> {
   }
 }
 
-async function parts({ flags, kernel, root }: CommandContext, note: (text: string) => void): Promise<Part[]> {
+async function parts(context: CommandContext, note: (text: string) => void): Promise<Part[]> {
+  const { flags, kernel, root } = context;
   const { vipInterface, stateDirectory, iptablesChain } = commonOptions(flags);
   const ports = kernel();
   const journal = await openJournal(stateDirectory, root);
   const addresses = new AddressDriver(ports.links, vipInterface);
   const { placed } = await addresses.observe();
   return [
+    // While packets are still taken: routers need a moment.
+    ...(await bgpParts(context, note)),
     // Withdrawn before IPVS lets go: a client that asks meanwhile gets no answer rather than a refusal.
     await announcedPart(ports, vipInterface),
     ...(await ifSupported(() => ipvsPart(ports, placed))),
     await linkPart(addresses),
     ...(await ifSupported(() => natPart(ports, iptablesChain, note))),
+    ...(await ifSupported(() => syncPart(ports, journal))),
     await sysctlPart(ports, journal),
     // After the settings of these very devices.
     ...(await ifSupported(() => tunnelPart(ports, journal))),
@@ -114,6 +123,12 @@ async function sysctlPart({ sysctls: port }: Kernel, journal: SysctlJournal): Pr
   return { name: settings, after: [vips], changes: operations.map(describeSysctl), apply };
 }
 
+async function syncPart({ ipvs }: Kernel, journal: SysctlJournal): Promise<Part> {
+  const sync = new IpvsSyncDriver(ipvs, journal);
+  const operations = await sync.cleanupOperations();
+  return { name: 'connection synchronization', changes: operations.map(describeSync), apply: () => sync.apply(operations) };
+}
+
 async function tunnelPart({ links, fou }: Kernel, journal: SysctlJournal): Promise<Part> {
   const tunnels = new TunnelDriver(links, fou, journal);
   const operations = await tunnels.cleanupOperations();
@@ -145,10 +160,12 @@ async function removeAll(parts: readonly Part[]): Promise<DriverOutcome[]> {
 }
 
 async function refuseWhileRunning(folder: string): Promise<void> {
-  for (const mode of ['director', 'realserver']) {
+  for (const mode of ['director', 'bgp', 'realserver']) {
     const agent = (await askAgent(join(folder, `${mode}.sock`))) as { pid?: number } | undefined;
     if (agent !== undefined)
-      throw new UsageError(`a ${mode} is running (process ${agent.pid ?? '?'}) and would put everything back; stop it first`);
+      throw new UsageError(
+        `an agent of mode ${mode} is running (process ${agent.pid ?? '?'}) and would put everything back; stop it first`,
+      );
   }
 }
 
@@ -158,7 +175,9 @@ async function run(context: CommandContext): Promise<0 | 1> {
   if (!dryRun) await refuseWhileRunning(commonOptions(flags).stateDirectory);
   const found = await parts(context, (text) => output.complain(`${text}\n`));
   const changes = found.flatMap((part) => part.changes);
-  const { failures } = merge(dryRun ? [] : await removeAll(found));
+  const outcomes = dryRun ? [] : await removeAll(found);
+  for (const { close } of found) close?.();
+  const { failures } = merge(outcomes);
   if (json) printJson(output, { dryRun, changes: changes.map(jsonChange), failures: failures.map(({ message }) => message) });
   else {
     printChanges(output, changes);
@@ -173,8 +192,13 @@ export const cleanupCommand: Command = {
   examples: [
     ['$0 cleanup --dry-run', 'list what would be removed'],
     ['$0 cleanup', 'remove it'],
+    ['$0 cleanup --mode=bgp --bgp-endpoint=unix:/run/gobgpd.sock', 'fail where the BGP daemon cannot be asked'],
   ],
-  flags: ['vip-interface', 'iptables-chain', 'state-dir', 'sysctl-dir', 'log-level', 'log-format', 'debug'],
+  flags: [
+    ...(['mode', 'vip-interface', 'iptables-chain', 'state-dir', 'sysctl-dir'] as const),
+    ...bgpConnectionFlags,
+    ...(['log-level', 'log-format', 'debug'] as const),
+  ],
   options: { 'dry-run': { type: 'boolean', describe: 'only list what would be removed' } },
   run,
 };

@@ -1,4 +1,5 @@
 import yargs, { type Argv, type CommandModule, type Options } from 'yargs';
+import type { OpenDaemon } from '../announce/bgp/daemon.ts';
 import type { Kernel } from '../drivers/kernel.ts';
 import { openKernel } from '../drivers/open.ts';
 import { createLog, type Log } from '../observe/log.ts';
@@ -15,6 +16,8 @@ export interface Surroundings {
   readonly stderrIsTerminal: boolean;
   /** Default: the running kernel. */
   readonly openKernel?: () => Kernel & { close(): Promise<void> };
+  /** Default: GoBGP. */
+  readonly openDaemon?: OpenDaemon;
 }
 
 /** Switches may also be given a value: `--iptables-masq=false`, or with a space as in shipped manifests. */
@@ -68,6 +71,7 @@ async function execute(command: Command, argv: Record<string, unknown>, surround
   let kernel: (Kernel & { close(): Promise<void> }) | undefined;
   const context: CommandContext = {
     ...{ flags: values, argv, json: argv['output'] === 'json', output: surroundings.output, root: surroundings.root },
+    openDaemon: surroundings.openDaemon,
     log: () => (log ??= logFor(values, surroundings)),
     kernel: () => (kernel ??= surroundings.openKernel?.() ?? openKernel(values['sysctl-dir'])),
   };

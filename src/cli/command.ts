@@ -1,3 +1,4 @@
+import type { OpenDaemon } from '../announce/bgp/daemon.ts';
 import type { Kernel } from '../drivers/kernel.ts';
 import type { Log } from '../observe/log.ts';
 import type { FlagName, FlagValues } from './flags.ts';
@@ -15,6 +16,8 @@ export interface CommandContext {
   readonly log: () => Log;
   /** Opened on first use; closed when the command ends. */
   readonly kernel: () => Kernel;
+  /** Where tests put another BGP daemon; undefined: GoBGP. */
+  readonly openDaemon: OpenDaemon | undefined;
   /** Where tests put other files than the machine's own. */
   readonly root: string;
 }

@@ -24,6 +24,8 @@ export interface CheckInput {
   readonly natBackend: NatBackendChoice;
   readonly chainPrefix: string;
   readonly colocated: boolean;
+  /** VIPs are routes: nobody on the segment is to ask this host for them. */
+  readonly routed: boolean;
   /** Settings below net.ipv4.vs that are asked for by name. */
   readonly ipvsSysctls: ReadonlyMap<string, string>;
 }

@@ -2,23 +2,17 @@
 import { hostname } from 'node:os';
 import type { z } from 'zod';
 import { defaultVipInterface } from '../drivers/ownership.ts';
+import { bgpFlags } from './bgp-flags.ts';
+import { flag, type Flag } from './flag.ts';
 import * as values from './values.ts';
 
-export interface Flag<Schema extends z.ZodType = z.ZodType> {
-  readonly kind: 'text' | 'switch' | 'list';
-  readonly schema: Schema;
-  readonly default?: z.output<Schema>;
-  /** How the default reads in the help; default: the value itself. */
-  readonly defaultText?: string;
-  readonly about: string;
-}
-
-const flag = <Schema extends z.ZodType>(definition: Flag<Schema>): Flag<Schema> => definition;
+export type { Flag };
 
 export const flags = {
   mode: flag({
     ...{ kind: 'text', schema: values.mode },
-    about: 'what this machine does: director, realserver, or director,realserver: a director that serves its own pods as well',
+    about:
+      'what this machine does: director; bgp: one director of several, announced by routes; realserver; or director,realserver: a director that serves its own pods as well',
   }),
   'source-file': flag({ kind: 'text', schema: values.nonEmpty, about: 'cluster file, YAML or JSON; watched while the agent runs' }),
   'config-name': flag({
@@ -169,6 +163,7 @@ export const flags = {
     ...{ kind: 'text', schema: values.integer(1, 120), default: 1 },
     about: 'realserver: start after so many failed looks for a director on this machine, one a second (1 to 120)',
   }),
+  ...bgpFlags,
   'iptables-masq': flag({
     ...{ kind: 'switch', schema: values.boolean, default: false },
     about: "realserver: replace the client's address by the node's on the way to a pod",
@@ -221,8 +216,7 @@ export const deadFlags: Readonly<Record<string, string>> = {
   'primary-ignore': 'a realserver sets arp_ignore as it must be',
   'forced-reconfigure': 'everything is compared every --audit-interval',
   'cleanup-master': 'use the command cleanup',
-  'bgp-bin': 'there is no mode bgp',
-  'bgp-communities': 'there is no mode bgp',
+  'bgp-bin': 'the agent speaks to the BGP daemon itself (--bgp-endpoint) and starts no program',
   'stats-enabled': 'the kernel counts; see status',
   'stats-interface': 'the kernel counts; see status',
   'stats-listen': 'the kernel counts; see status',

@@ -4,6 +4,7 @@ import { compositions } from '../modes/run.ts';
 import { systemClock } from '../reconcile/clock.ts';
 import type { PlannedChange } from '../reconcile/plane.ts';
 import { agentOptions, idleFlags, sourceFlags, withoutWaits } from './agent-options.ts';
+import { bgpConnectionFlags, bgpRouteFlags } from './bgp-flags.ts';
 import type { Command, CommandContext } from './command.ts';
 import { openJournal } from './journal.ts';
 import { paint, printJson, type Output } from './output.ts';
@@ -11,18 +12,21 @@ import { refusalLines } from './refusal.ts';
 
 export const plannedChangeSchema = z.strictObject({
   vip: z.string().nullable().describe('VIP that the change is about; null for the device, a setting, or rules common to all'),
-  kind: z.enum(['sysctl', 'device', 'address', 'ipvs', 'nftables', 'iptables']).describe('kind of kernel object'),
-  op: z.string().describe('operation, such as addService or deleteAddress'),
+  kind: z
+    .enum(['sysctl', 'device', 'address', 'ipvs', 'nftables', 'iptables', 'path', 'peer'])
+    .describe('kind of object: of the kernel, or of the BGP daemon'),
+  op: z.string().describe('operation, such as addService, deleteAddress or withdrawPath'),
   text: z.string().describe('the object and its new value, for people'),
 });
 
 export const planSchema = z.strictObject({
-  mode: z.enum(['director', 'realserver', 'director,realserver']),
+  mode: z.enum(['director', 'bgp', 'realserver', 'director,realserver']),
   changes: z.array(plannedChangeSchema).describe('in the order in which they would be made'),
   held: z.string().nullable().describe('why removals would be held back; null when none are'),
 });
 
-const signOf = (op: string): '+' | '-' | '~' => (/^(add|create|insert)/.test(op) ? '+' : /^(delete|flush)/.test(op) ? '-' : '~');
+const signOf = (op: string): '+' | '-' | '~' =>
+  /^(add|create|insert|start)/.test(op) ? '+' : /^(delete|flush|stop|withdraw)/.test(op) ? '-' : '~';
 const styles = { '+': 'green', '-': 'red', '~': 'yellow' } as const;
 
 export const jsonChange = ({ vip, kind, op, text }: PlannedChange): z.infer<typeof plannedChangeSchema> => ({
@@ -48,16 +52,23 @@ export function printChanges(output: Output, changes: readonly PlannedChange[]):
   output.print(`${total}\n`);
 }
 
-async function run({ flags, json, output, kernel, log, root }: CommandContext): Promise<0 | 1 | 2> {
+async function run({ flags, json, output, kernel, log, root, openDaemon }: CommandContext): Promise<0 | 1 | 2> {
   const options = withoutWaits(agentOptions(flags));
   for (const warning of idleFlags(flags)) log().warn(warning);
   const journal = await openJournal(options.stateDirectory, root);
-  const parts = { kernel: kernel(), journal, clock: systemClock, random: Math.random, log: log() };
+  const parts = {
+    kernel: kernel(),
+    journal,
+    clock: systemClock,
+    random: Math.random,
+    log: log(),
+    ...(openDaemon === undefined ? {} : { openDaemon }),
+  };
   const { plane, stop } = compositions[options.mode](options, parts);
   const origin = await openOrigin(options, parts);
   try {
     const { state } = await firstPublication(origin, systemClock);
-    const { changes, held } = await plane.preview(state);
+    const { changes, held, unseen } = await plane.preview(state);
     if (json)
       printJson(output, {
         mode: options.combined === true ? 'director,realserver' : options.mode,
@@ -67,6 +78,10 @@ async function run({ flags, json, output, kernel, log, root }: CommandContext): 
     else {
       printChanges(output, changes);
       if (held !== undefined) output.print(`${paint(output, 'yellow', held.message)}\n`);
+    }
+    if (unseen !== undefined) {
+      output.complain(`${unseen}\n`);
+      return 1;
     }
     return changes.length === 0 && held === undefined ? 0 : 2;
   } catch (error) {
@@ -87,6 +102,7 @@ export const planCommand: Command = {
       '$0 plan --mode=director --compute-iface=eth0 --source-file=cluster.yaml',
       'exit 0: nothing would change; 2: something would; 1: an error',
     ],
+    ['$0 plan --mode=bgp --compute-iface=eth0 --source-file=cluster.yaml', 'what would change in the BGP daemon as well'],
     ['$0 plan --mode=realserver --compute-iface=eth0 --source-file=new.yaml -o json', 'the same for a program'],
   ],
   flags: [
@@ -100,6 +116,7 @@ export const planCommand: Command = {
       'ipvs-threshold-divisor',
       'ipvs-sysctl',
       'ipvs-sysctl-defaults',
+      'ipvs-sync',
       'ipvs-colocation-mode',
       'nat-backend',
       'iptables-chain',
@@ -109,6 +126,8 @@ export const planCommand: Command = {
       'iptables-masq',
       'pod-cidr-masq',
     ] as const),
+    ...bgpConnectionFlags,
+    ...bgpRouteFlags,
     ...(['auto-configure-service', 'auto-configure-port'] as const),
     ...(['removal-guard-share', 'removal-guard-count', 'allow-mass-removal', 'log-level', 'log-format', 'debug'] as const),
   ],

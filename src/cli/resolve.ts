@@ -57,7 +57,7 @@ export async function resolveFlags(argv: Readonly<Record<string, unknown>>, envi
   const values: Record<string, unknown> = {};
   const problems: string[] = [];
   for (const name of names) {
-    const { schema, kind, default: fallback }: Flag = flags[name];
+    const { schema, kind, quiet = false, default: fallback }: Flag = flags[name];
     const found = find(name);
     if (found === undefined) {
       if (fallback !== undefined) values[name] = fallback;
@@ -69,7 +69,10 @@ export async function resolveFlags(argv: Readonly<Record<string, unknown>>, envi
     }
     const result = schema.safeParse(found.value);
     if (result.success) values[name] = result.data;
-    else problems.push(...result.error.issues.map(({ message }) => `${found.place}: ${message}, not ${JSON.stringify(found.value)}`));
+    else {
+      const not = quiet ? '' : `, not ${JSON.stringify(found.value)}`;
+      problems.push(...result.error.issues.map(({ message }) => `${found.place}: ${message}${not}`));
+    }
   }
   if (problems.length > 0) throw new UsageError(problems.join('\n'));
   const warnings = Object.entries(deadFlags).flatMap(([name, why]) => {

@@ -17,16 +17,19 @@ async function runOnce(agent: Agent, context: CommandContext, place: string): Pr
   return failures.length === 0 && held === undefined ? 0 : 1;
 }
 
-/** Until SIGTERM or SIGINT, which leave the data plane as it is; SIGHUP reads the source again. */
+/**
+ * Until SIGTERM or SIGINT, which leave the data plane as it is, a second one at once; SIGHUP reads the source again.
+ */
 async function runOn(agent: Agent): Promise<ExitCode> {
   const stop = new AbortController();
-  const end = (): void => stop.abort();
+  const hurry = new AbortController();
+  const end = (): void => (stop.signal.aborted ? hurry : stop).abort();
   const reload = (): void => agent.reload();
   // Neither timers nor sockets of the agent hold the process; this does.
   const alive = setInterval(() => {}, 3_600_000);
   process.on('SIGTERM', end).on('SIGINT', end).on('SIGHUP', reload);
   try {
-    await agent.run(stop.signal);
+    await agent.run(stop.signal, hurry.signal);
     return 0;
   } finally {
     clearInterval(alive);
@@ -39,8 +42,9 @@ async function run(context: CommandContext, mode: ModeFlag | undefined): Promise
   const asked = agentOptions(context.flags, mode);
   const options = once ? withoutWaits(asked) : asked;
   const log = context.log();
-  for (const warning of idleFlags(context.flags)) log.warn(warning);
-  const common = { clock: systemClock, random: Math.random, log };
+  for (const warning of idleFlags(context.flags, mode)) log.warn(warning);
+  const { openDaemon } = context;
+  const common = { clock: systemClock, random: Math.random, log, ...(openDaemon === undefined ? {} : { openDaemon }) };
   const origin = await openOrigin(options, common);
   try {
     const journal = await openJournal(options.stateDirectory, context.root);
@@ -56,6 +60,7 @@ const options = {
 } as const;
 const common = (Object.keys(flags) as FlagName[]).filter((name) => name !== 'mode');
 const sample = '--compute-iface=eth0 --source-file=cluster.yaml';
+const routed = '--bgp-endpoint=127.0.0.1:50051 --bgp-communities=65000:100';
 const inCluster = '--compute-iface=eth0 --config-name=ravel';
 
 export const runCommand: Command = {
@@ -64,6 +69,7 @@ export const runCommand: Command = {
   examples: [
     [`$0 --mode=director ${sample}`, 'run a director'],
     [`$0 --mode=director ${inCluster} --config-namespace=load-balancing`, 'the same for a Kubernetes cluster'],
+    [`$0 --mode=bgp ${sample} ${routed} --bgp-drain=10s`, 'one director of several, announced through a GoBGP daemon'],
     [`$0 --mode=realserver --nodename=n1 ${sample} --once`, 'program this node once'],
   ],
   flags: ['mode', ...common],
@@ -78,6 +84,18 @@ export const directorCommand: Command = {
   flags: common,
   options,
   run: (context) => run(context, 'director'),
+};
+
+export const bgpCommand: Command = {
+  command: 'bgp',
+  describe: 'the same as --mode=bgp',
+  examples: [
+    [`$0 bgp ${sample} ${routed}`, 'run a director whose VIPs are routes'],
+    [`$0 bgp ${sample} --bgp-asn=65000 --bgp-router-id=10.0.0.2 --bgp-peers="10.0.0.1,asn=65001,bfd=300ms"`, 'and set up its neighbour'],
+  ],
+  flags: common,
+  options,
+  run: (context) => run(context, 'bgp'),
 };
 
 export const realserverCommand: Command = {

@@ -44,7 +44,7 @@ export interface VipStatusDocument {
   /** The address is on the VIP device. */
   readonly placed: boolean;
   /** What it is announced by; null on a realserver. */
-  readonly protocol: 'arp' | 'ndp' | null;
+  readonly protocol: 'arp' | 'ndp' | 'bgp' | null;
   /** Null on a realserver, and when no agent runs that could say. */
   readonly announced: boolean | null;
   readonly conflicts: number;
@@ -143,9 +143,10 @@ export function statusDocument(
   };
 }
 
-/** Both are answered by the kernel: for IPv6 while the VIP is on the announcing interface too. */
-function protocolOf(mode: StatusDocument['mode'], address: Address): 'arp' | 'ndp' | null {
+/** ARP and NDP are answered by the kernel: for IPv6 while the VIP is on the announcing interface too. */
+function protocolOf(mode: StatusDocument['mode'], address: Address): VipStatusDocument['protocol'] {
   if (mode === 'realserver') return null;
+  if (mode === 'bgp') return 'bgp';
   return address.includes(':') ? 'ndp' : 'arp';
 }
 

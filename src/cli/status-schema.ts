@@ -43,7 +43,7 @@ const service = z.strictObject({
 const vip = z.strictObject({
   address: z.string(),
   placed: z.boolean().describe('the address is on the VIP device'),
-  protocol: z.enum(['arp', 'ndp']).nullable().describe('what it is announced by; null on a realserver'),
+  protocol: z.enum(['arp', 'ndp', 'bgp']).nullable().describe('what it is announced by; null on a realserver'),
   announced: z.boolean().nullable().describe('null on a realserver, and when no agent answers'),
   conflicts: z.int().describe('times another host claimed it'),
   reason: reason.describe('why it is not announced, or what is wrong although it is'),
@@ -87,9 +87,47 @@ const kubernetes = z.strictObject({
   events: events.nullable().describe('director: tells why something is not in force; null with --events=false'),
 });
 
+const messages = z.strictObject({ updates: z.int(), notifications: z.int() });
+
+const neighbour = z.strictObject({
+  address: z.string(),
+  asn: z.int().describe('its autonomous system'),
+  state: z.enum(['idle', 'connect', 'active', 'openSent', 'openConfirm', 'established', 'unknown']),
+  disabled: z.boolean().describe('by an operator of the daemon'),
+  since: z.string().nullable().describe('when the session came up; null while it is not up'),
+  advertised: z.int().nullable().describe('prefixes sent to it; null where the daemon does not say'),
+  flaps: z.int().nullable().describe('times it went down; null where the daemon does not count (GoBGP 3)'),
+  received: messages,
+  sent: messages,
+  lastError: z.string().nullable().describe("why it went down last, in the daemon's words"),
+  bfd: z.enum(['up', 'down', 'unknown']).nullable().describe('null without BFD'),
+  managed: z.boolean().describe('set up by the agent; false: by the file of the daemon'),
+});
+
+const bgp = z.strictObject({
+  endpoint: z.string(),
+  state: z
+    .enum(['connecting', 'connected', 'unreachable', 'draining', 'drained'])
+    .describe('draining and drained: on the way to a planned stop'),
+  daemon: z
+    .strictObject({ major: z.union([z.literal(3), z.literal(4)]).describe('version of GoBGP'), asn: z.int(), routerId: z.string() })
+    .nullable()
+    .describe('null while it does not answer'),
+  error: z.string().nullable().describe('why it is not connected, or what is refused'),
+  attempts: z.int().describe('in a row that ended with a failure'),
+  nextRetryMilliseconds: z.int().nullable(),
+  paths: z.strictObject({
+    wanted: z.int().describe('prefixes to be announced'),
+    announced: z.int().describe('of those, in the daemon'),
+    added: z.int().describe('written since the start, replacements among them'),
+    withdrawn: z.int().describe('since the start'),
+  }),
+  peers: z.array(neighbour).describe('all neighbours of the daemon, whoever set them up'),
+});
+
 const agent = z.strictObject({
   version: z.string(),
-  mode: z.enum(['director', 'realserver', 'director,realserver']).describe('as it was started'),
+  mode: z.enum(['director', 'bgp', 'realserver', 'director,realserver']).describe('as it was started'),
   node: z.string(),
   pid: z.int(),
   startedAt: z.string(),
@@ -121,6 +159,7 @@ const agent = z.strictObject({
     .nullable()
     .describe('what writes translation rules, and why; null when nothing does'),
   standby: reason.describe('why this realserver leaves everything to a director on its machine; null when it does not'),
+  bgp: bgp.nullable().describe('between the agent and its BGP daemon; null but in mode bgp'),
   held: z.string().nullable().describe('why removals are held back'),
   failures: z.array(z.strictObject({ op: z.string(), object: z.string(), errno: z.string(), message: z.string() })),
   foreign: z.array(z.strictObject({ key: z.string(), message: z.string() })).describe('objects of others where ours would be'),
@@ -128,7 +167,7 @@ const agent = z.strictObject({
 });
 
 export const statusSchema = z.strictObject({
-  mode: z.enum(['director', 'realserver', 'director,realserver']),
+  mode: z.enum(['director', 'bgp', 'realserver', 'director,realserver']),
   agent: agent.nullable().describe('null when no agent answers on the socket'),
   vips: z.array(vip),
 });

@@ -1,6 +1,7 @@
 import { paint, short, table, type Output } from './output.ts';
 import type { WatchStatus } from '../model/cluster.ts';
 import type { EventsDocument, KubernetesDocument, LeaseDocument } from '../observe/agent-document.ts';
+import type { BgpDocument } from '../observe/bgp-document.ts';
 import type { ServiceStatus, StatusDocument, VipStatusDocument } from './status-document.ts';
 
 const rate = (value: number | null | undefined, unit: string): string =>
@@ -72,12 +73,33 @@ function printKubernetes(output: Output, { server, watches, lease, events }: Kub
   output.print(table(rows, '  '));
 }
 
+function neighbourRow({ address, asn, state, disabled, since, advertised, flaps, bfd, lastError }: BgpDocument['peers'][number]): string[] {
+  return [
+    ...[address, `AS ${asn}`, disabled ? 'disabled' : state, since === null ? '' : `since ${since}`],
+    advertised === null ? '' : `${advertised} prefixes`,
+    ...[flaps === null ? '' : `${flaps} times down`, bfd === null ? '' : `BFD ${bfd}`, lastError ?? ''],
+  ];
+}
+
+function printBgp(output: Output, { endpoint, state, daemon, error, attempts, nextRetryMilliseconds, paths, peers }: BgpDocument): void {
+  const who = daemon === null ? '' : `, GoBGP ${daemon.major}, AS ${daemon.asn}, router ID ${daemon.routerId}`;
+  output.print(`BGP daemon ${endpoint}: ${paint(output, state === 'connected' ? 'green' : 'yellow', state)}${who}\n`);
+  if (error !== null) {
+    const next = nextRetryMilliseconds === null ? '' : `, next attempt in ${seconds(nextRetryMilliseconds)}`;
+    output.print(`  ${paint(output, 'red', error)}${attempts === 0 ? '' : ` (${attempts} attempts${next})`}\n`);
+  }
+  output.print(
+    `  ${paths.announced} of ${paths.wanted} routes announced; ${paths.added} written, ${paths.withdrawn} withdrawn since the start\n`,
+  );
+  output.print(table(peers.map(neighbourRow), '  '));
+}
+
 function printAgent(output: Output, { mode, agent }: StatusDocument): void {
   if (agent === null) {
     output.print(`${mode}: ${paint(output, 'yellow', 'no agent answers')}; this is what is in the kernel\n`);
     return;
   }
-  const { source, loop, held, nat, standby, failures, foreign, warnings } = agent;
+  const { source, loop, held, nat, standby, bgp, failures, foreign, warnings } = agent;
   output.print(`${mode} ${agent.node}, process ${agent.pid}, version ${agent.version}, since ${agent.startedAt}\n`);
   const { kubernetes } = source;
   const place = kubernetes === null ? (source.file ?? '') : `ConfigMap ${kubernetes.configMap.namespace}/${kubernetes.configMap.name}`;
@@ -91,6 +113,7 @@ function printAgent(output: Output, { mode, agent }: StatusDocument): void {
   output.print(`${loop.passes} passes, ${loop.written} kernel operations, ${loop.doubts} times read again\n`);
   if (nat !== null) output.print(`translation by ${nat.kind}: ${nat.reason}\n`);
   if (standby !== null) output.print(`${paint(output, 'yellow', standby.code)}: ${standby.message}\n`);
+  if (bgp !== null) printBgp(output, bgp);
   if (held !== null) output.print(`${paint(output, 'yellow', held)}\n`);
   if (failures.length > 0) {
     const next = loop.nextRetryMilliseconds === null ? '' : `, next in ${(loop.nextRetryMilliseconds / 1000).toFixed(1)} s`;

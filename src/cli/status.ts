@@ -19,7 +19,7 @@ import { printJson } from './output.ts';
 import { printStatus } from './status-text.ts';
 import { UsageError } from './resolve.ts';
 
-const modes: readonly Mode[] = ['director', 'realserver'];
+const modes: readonly Mode[] = ['director', 'bgp', 'realserver'];
 
 /** Where the kernel lacks the feature nothing is programmed; that is told beside the status, not instead of it. */
 async function ifSupported(read: Promise<ProgrammedService[]>, complain: (text: string) => void): Promise<ProgrammedService[]> {
@@ -39,7 +39,7 @@ async function programmedBy(
   ours: (vip: Address) => boolean,
   sampleMilliseconds: number,
 ): Promise<ProgrammedService[]> {
-  if (mode === 'director') return ipvsServices(await ipvs.snapshot(), ours);
+  if (mode !== 'realserver') return ipvsServices(await ipvs.snapshot(), ours);
   await nat.observe();
   if (nat.size === 0) return [];
   const before = await nat.connections();
@@ -86,7 +86,7 @@ async function chooseMode(
   hasTable: () => Promise<boolean>,
 ): Promise<Mode> {
   if (asked !== undefined) return asked;
-  if (answers.size > 1) throw new UsageError('a director and a realserver are running here; choose with --mode');
+  if (answers.size > 1) throw new UsageError(`several agents are running here (${[...answers.keys()].join(', ')}); choose with --mode`);
   const [running] = answers.keys();
   return running ?? ((await hasTable()) ? 'realserver' : 'director');
 }
@@ -112,7 +112,7 @@ async function collect({ flags, argv, kernel, output }: CommandContext): Promise
   const vips = new Set([...placed, ...(answer?.vips.map(({ address }) => address) ?? [])]);
   const reading = programmedBy(mode, opened, nat, (vip) => vips.has(vip), sample * 1000);
   const programmed = await ifSupported(reading, (text) => output.complain(text));
-  const all = mode === 'director' ? withLocalShares(programmed, await localShares(nat)) : programmed;
+  const all = mode !== 'realserver' ? withLocalShares(programmed, await localShares(nat)) : programmed;
   return statusDocument(answer?.mode ?? mode, placed, all, answer);
 }
 

@@ -91,12 +91,16 @@ export const chainPrefix = text.transform((value, context) => {
   return z.NEVER;
 });
 
-/** One mode, or both in either order. */
+/** One mode, or both in either order. A director among several cannot serve pods of its own yet. */
 export const mode = text.transform((value, context) => {
   const words = [...new Set(value.split(',').map((word) => word.trim()))].sort();
-  const right = (['director', 'realserver', 'director,realserver'] as const).find((one) => one === words.join(','));
+  const right = (['director', 'bgp', 'realserver', 'director,realserver'] as const).find((one) => one === words.join(','));
   if (right !== undefined) return right;
-  context.addIssue({ code: 'custom', message: 'must be director, realserver or director,realserver' });
+  if (words.join(',') === 'bgp,realserver') {
+    context.addIssue({ code: 'custom', message: 'must be bgp alone: such a director does not serve pods of its own node yet' });
+    return z.NEVER;
+  }
+  context.addIssue({ code: 'custom', message: 'must be director, bgp, realserver or director,realserver' });
   return z.NEVER;
 });
 

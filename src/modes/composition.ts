@@ -1,7 +1,10 @@
+import type { OpenDaemon } from '../announce/bgp/daemon.ts';
+import type { SpeakerDocument } from '../announce/bgp/speaking.ts';
 import type { SysctlJournal } from '../drivers/journal.ts';
 import type { CoordinatorPort } from '../drivers/coordinator.ts';
 import type { Kernel } from '../drivers/kernel.ts';
 import type { AddressDriver } from '../drivers/addresses.ts';
+import type { DriverFailure } from '../drivers/outcome.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
 import type { Clock, Random } from '../model/clock.ts';
 import type { Log } from '../observe/log.ts';
@@ -18,6 +21,8 @@ export interface Parts {
   readonly log: Log;
   /** Default: TCP on 127.0.0.1. */
   readonly coordinator?: CoordinatorPort;
+  /** Default: GoBGP, by gRPC. */
+  readonly openDaemon?: OpenDaemon;
 }
 
 /** Runs until the signal aborts. */
@@ -42,16 +47,27 @@ export interface Composition {
   readonly translates?: () => boolean;
   /** It leaves its work to somebody else for the time being. Absent: never. */
   readonly idle?: () => boolean;
+  /** Between the agent and its BGP daemon. Absent: there is none. */
+  readonly bgp?: () => SpeakerDocument;
+  /**
+   * Before a planned stop: sends those who come by other ways, and resolves when they have gone or the time is up. Listeners
+   * and the loop go on meanwhile. Absent: there is nothing to be done.
+   */
+  readonly drain?: () => Promise<void>;
+  /** Without listeners: waits, within bounds, until what was announced is out, and says what is not. Absent: it is at once. */
+  readonly settle?: () => Promise<readonly DriverFailure[]>;
   /** Ends what the mode does by itself between passes. */
   readonly stop: () => void;
 }
+
+export type LinkHooks = Pick<LinkWatchOptions, 'wants' | 'doubt' | 'onLinkUp' | 'answers'>;
 
 /** Devices and addresses, for every mode. */
 export function linkListener(
   { kernel, clock, random, log }: Parts,
   options: AgentOptions,
   addresses: AddressDriver,
-  hooks: Pick<LinkWatchOptions, 'wants' | 'doubt' | 'onLinkUp' | 'answers'>,
+  hooks: LinkHooks,
 ): Listener {
   const onEvent = linkJudge({
     ...{ vipInterface: options.vipInterface, interface: options.interface, vipIndex: () => addresses.deviceIndex },
@@ -68,4 +84,12 @@ export function linkListener(
       },
       signal,
     );
+}
+
+/** Resolves when it is. */
+export function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }

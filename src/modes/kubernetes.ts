@@ -6,7 +6,7 @@ import { KubernetesSource } from '../sources/kubernetes/source.ts';
 import type { KubernetesDocument } from '../observe/agent-document.ts';
 import { RevisionLease } from '../observe/kubernetes/confirmation.ts';
 import { EventReporter } from '../observe/kubernetes/events.ts';
-import type { Correspondent, Origin, OriginOptions, OriginParts } from './origin.ts';
+import { schedulerOf, type Correspondent, type Origin, type OriginOptions, type OriginParts } from './origin.ts';
 import { ReasonEvents } from './reason-events.ts';
 import type { SourceOptions } from './options.ts';
 
@@ -47,10 +47,11 @@ export async function openKubernetes(options: KubernetesOptions, parts: OriginPa
   const { clock, random } = parts;
   const places = placesOf(options, namespace);
   const correspondence = correspondenceOf(options, places, { ...parts, api });
+  const follows = mode === 'realserver' ? 'realserver' : 'director';
   // One for all runs: it remembers the last good configuration, should the newest be refused when it lists anew.
   const follower = new KubernetesSource({
-    ...{ api, clock, random, mode, config: places.config },
-    ...(mode === 'director' ? { leases: { namespace: places.agentNamespace } } : {}),
+    ...{ api, clock, random, mode: follows, config: places.config, defaultScheduler: schedulerOf(mode) },
+    ...(follows === 'director' ? { leases: { namespace: places.agentNamespace } } : {}),
     ...(defaultListener === undefined ? {} : { defaultListener }),
   });
   return {

@@ -1,9 +1,11 @@
 /** Everything that can be chosen about an agent, already validated. */
+import type { SyncRequirement } from '../drivers/ipvs-sync.ts';
 import type { MasqueradePolicy } from '../desired/types.ts';
-import type { RouteOptions } from '../model/bgp.ts';
+import type { BgpConfig, BgpPeer, RouteOptions } from '../model/bgp.ts';
 import type { GuardOptions } from '../reconcile/guard.ts';
 
-export type Mode = 'director' | 'realserver';
+/** `bgp`: a director whose VIPs are announced as routes. */
+export type Mode = 'director' | 'bgp' | 'realserver';
 
 /** Who writes translation rules. `auto`: nftables where the kernel has it, else legacy iptables. */
 export type NatBackendChoice = 'auto' | 'nftables' | 'iptables';
@@ -36,6 +38,10 @@ export interface BgpOptions extends RouteOptions {
   readonly endpoint: string;
   /** Absent: in the clear, as the daemon does by default; files are read at each connection. */
   readonly tls?: { readonly caFile?: string; readonly certificateFile?: string; readonly keyFile?: string; readonly serverName?: string };
+  /** As in the configuration, which goes before it. */
+  readonly speaker?: NonNullable<BgpConfig['speaker']>;
+  /** The same; one of the configuration goes before one with the same address here. */
+  readonly peers?: readonly BgpPeer[];
   /** On SIGTERM: how long routers are given to move on, milliseconds. 0: routes stay when the agent ends. */
   readonly drainMilliseconds: number;
 }
@@ -63,6 +69,8 @@ export interface AgentOptions {
   readonly failoverProbes: number;
   /** Present exactly in mode `bgp`. */
   readonly bgp?: BgpOptions;
+  /** Connections are told to other directors, and learnt of, by multicast on this interface. Absent: they are not. */
+  readonly ipvsSync?: SyncRequirement;
   /** By what connection limits are divided among destinations. */
   readonly thresholdDivisor: 'weight' | 'nodes';
   /** Write the defaults of net.ipv4.vs that docs/dataplane.md lists; false: only what is asked for by name. */

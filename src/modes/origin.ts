@@ -1,13 +1,13 @@
 /** Where the cluster states of an agent come from: opened once, and for Kubernetes also the way back. */
 import type { KubernetesApi } from '../kubernetes/api.ts';
 import type { Clock, Random, Timer } from '../model/clock.ts';
-import type { Problem, Publication, Source } from '../model/cluster.ts';
+import type { Problem, Publication, Scheduler, Source } from '../model/cluster.ts';
 import type { KubernetesDocument } from '../observe/agent-document.ts';
 import type { Log } from '../observe/log.ts';
 import type { ReasonChange } from '../observe/reasons.ts';
 import { FileSource } from '../sources/file.ts';
 import type { Places } from './kubernetes.ts';
-import type { AgentOptions } from './options.ts';
+import type { AgentOptions, Mode } from './options.ts';
 
 /** What an agent tells its cluster. Nothing here throws, and nothing waits for the cluster to answer. */
 export interface Correspondent {
@@ -49,12 +49,20 @@ export type OriginOptions = Pick<
   'source' | 'mode' | 'combined' | 'nodeName' | 'defaultListener' | 'agentNamespace' | 'events'
 >;
 
+/**
+ * What virtual services without a scheduler of their own get, where that is not the usual one. Several directors share the
+ * connections of a VIP, and a router may move one of these to another director: by mh each finds the same backend.
+ */
+export const schedulerOf = (mode: Mode): Scheduler | undefined => (mode === 'bgp' ? 'mh' : undefined);
+
 /** Throws what the user can mend: a kubeconfig that cannot be read, a Pod without a service account. */
 export async function openOrigin(options: OriginOptions, parts: OriginParts): Promise<Origin> {
-  const { source, defaultListener } = options;
+  const { source, defaultListener, mode } = options;
+  const defaultScheduler = schedulerOf(mode);
   if (source.kind === 'file') {
     const { file } = source;
-    return { place: file, source: () => new FileSource({ file, clock: parts.clock, defaultListener }), close: () => {} };
+    const { clock } = parts;
+    return { place: file, source: () => new FileSource({ file, clock, defaultListener, defaultScheduler }), close: () => {} };
   }
   // The client costs memory and time to load: only those pay who use it.
   const { openKubernetes } = await import('./kubernetes.ts');

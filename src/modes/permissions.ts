@@ -26,13 +26,16 @@ const common: readonly Permission[] = [
   { resource: resources.configMaps, verbs: followed, scope: 'configMap', why: 'the VIPs' },
 ];
 
+const ofDirectors: readonly Permission[] = [
+  ...common,
+  { resource: resources.nodes, verbs: followed, scope: 'cluster', why: 'addresses of the backends, and whether they may be backends' },
+  { resource: resources.leases, verbs: followed, scope: 'agentNamespace', why: 'what the realservers say they have programmed' },
+  { resource: resources.events, verbs: ['create', 'patch'], scope: 'cluster', why: 'why a VIP or port is not in force' },
+];
+
 export const permissions: Readonly<Record<Mode, readonly Permission[]>> = {
-  director: [
-    ...common,
-    { resource: resources.nodes, verbs: followed, scope: 'cluster', why: 'addresses of the backends, and whether they may be backends' },
-    { resource: resources.leases, verbs: followed, scope: 'agentNamespace', why: 'what the realservers say they have programmed' },
-    { resource: resources.events, verbs: ['create', 'patch'], scope: 'cluster', why: 'why a VIP or port is not in force' },
-  ],
+  director: ofDirectors,
+  bgp: ofDirectors,
   realserver: [
     ...common,
     { resource: resources.leases, verbs: ['get', 'create', 'update'], scope: 'agentNamespace', why: 'to say what it has programmed' },

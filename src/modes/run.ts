@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Server } from 'node:http';
 import type { Problem, Publication, Reason, VirtualServiceKey } from '../model/cluster.ts';
 import type { AgentDocument } from '../observe/agent-document.ts';
+import { bgpDocument } from '../observe/bgp-document.ts';
 import { errorFields } from '../observe/log.ts';
 import { ReasonJournal } from '../observe/reasons.ts';
 import { serveStatus, stopServing } from '../observe/status-server.ts';
@@ -11,7 +12,8 @@ import { sleep } from '../reconcile/drift.ts';
 import { ReconcileLoop } from '../reconcile/loop.ts';
 import type { DriverFailure } from '../drivers/outcome.ts';
 import type { Work } from '../reconcile/gate.ts';
-import type { Composition, Parts } from './composition.ts';
+import { aborted, type Composition, type Parts } from './composition.ts';
+import { bgp } from './bgp.ts';
 import { showingPresence, standingBy, type Compose } from './coordination.ts';
 import { director } from './director.ts';
 import { InputRecord } from './input-record.ts';
@@ -19,7 +21,11 @@ import type { AgentOptions, Mode } from './options.ts';
 import { firstPublication, type Origin } from './origin.ts';
 import { realserver } from './realserver.ts';
 
-export const compositions: Readonly<Record<Mode, Compose>> = { director: showingPresence(director), realserver: standingBy(realserver) };
+export const compositions: Readonly<Record<Mode, Compose>> = {
+  director: showingPresence(director),
+  bgp: showingPresence(bgp),
+  realserver: standingBy(realserver),
+};
 
 export interface AgentInput {
   readonly options: AgentOptions;
@@ -59,10 +65,16 @@ export class Agent {
     });
   }
 
-  /** Runs until the signal aborts. Rejects only when another agent holds the status socket. */
-  async run(signal: AbortSignal): Promise<void> {
+  /**
+   * Runs until the signal aborts, and then until it has sent its clients elsewhere where that was asked for; `hurry` ends it at
+   * once. Rejects only when another agent holds the status socket.
+   */
+  async run(asked: AbortSignal, hurry: AbortSignal = new AbortController().signal): Promise<void> {
     const { parts, options, origin } = this.#input;
     const server = await this.#serve();
+    const end = new AbortController();
+    const { signal } = end;
+    const stopping = this.#untilDrained(asked, hurry).then(() => end.abort());
     // Listening starts before the first read: what changes in between is heard.
     const listeners = this.#composition
       .listeners({
@@ -72,10 +84,21 @@ export class Agent {
       })
       .map((listen) => listen(signal));
     parts.log.info('started', { mode: options.mode, node: options.nodeName, interface: options.interface, source: origin.place });
-    await Promise.all([...listeners, this.#runSource(signal), this.loop.run(signal), origin.correspondent?.run(signal)]);
+    await Promise.all([...listeners, stopping, this.#runSource(signal), this.loop.run(signal), origin.correspondent?.run(signal)]);
     this.#composition.stop();
     if (server !== undefined) await stopServing(server);
     parts.log.info('stopped; what was programmed stays in force', { mode: options.mode });
+  }
+
+  /** The data plane goes on, and follows the cluster, while clients are sent elsewhere. */
+  async #untilDrained(asked: AbortSignal, hurry: AbortSignal): Promise<void> {
+    await aborted(asked);
+    const { log } = this.#input.parts;
+    const { drain } = this.#composition;
+    if (drain === undefined || hurry.aborted) return;
+    const drained = drain().catch((error: unknown) => log.error('clients could not be sent elsewhere', errorFields(error)));
+    const hurried = aborted(hurry).then(() => log.warn('stopping at once: asked a second time'));
+    await Promise.race([drained, hurried]);
   }
 
   /** Reads the source from its beginning, as after a start. */
@@ -87,7 +110,8 @@ export class Agent {
   /** The first state of the source, then one pass. Returns what failed; throws when the input is refused. */
   async once(): Promise<{ failures: readonly DriverFailure[]; held: string | undefined }> {
     this.#accept(await firstPublication(this.#input.origin, this.#input.parts.clock));
-    const failures = await this.loop.once();
+    const programmed = await this.loop.once();
+    const failures = [...programmed, ...((await this.#composition.settle?.()) ?? [])];
     this.#composition.stop();
     return { failures, held: this.loop.status().held };
   }
@@ -97,6 +121,7 @@ export class Agent {
     const { options, version, origin } = this.#input;
     const loop = this.loop.status();
     const plane = this.#composition.plane.status();
+    const speaker = this.#composition.bgp?.();
     return {
       ...{
         version,
@@ -117,7 +142,7 @@ export class Agent {
         lastPass: loop.lastPass ?? null,
         nextRetryMilliseconds: loop.nextRetryMilliseconds ?? null,
       },
-      ...{ nat: plane.nat ?? null, standby: plane.standby ?? null },
+      ...{ nat: plane.nat ?? null, standby: plane.standby ?? null, bgp: speaker === undefined ? null : bgpDocument(speaker) },
       held: loop.held ?? null,
       failures: loop.failures.map(({ op, subject, code, message }) => ({ op, object: subject, errno: code, message })),
       vips: plane.vips.map(({ address, announced, reason, conflicts }) => ({

@@ -1,5 +1,6 @@
 /** What a running agent says of itself over its socket. */
 import type { Address, Problem, Reason, ReasonCode, VirtualServiceKey, WatchStatus } from '../model/cluster.ts';
+import type { BgpDocument } from './bgp-document.ts';
 
 export interface AgentFailure {
   readonly op: string;
@@ -51,7 +52,7 @@ export interface KubernetesDocument {
 export interface AgentDocument {
   readonly version: string;
   /** As it was started. */
-  readonly mode: 'director' | 'realserver' | 'director,realserver';
+  readonly mode: 'director' | 'bgp' | 'realserver' | 'director,realserver';
   readonly node: string;
   readonly pid: number;
   readonly startedAt: string;
@@ -84,6 +85,8 @@ export interface AgentDocument {
   readonly nat: { readonly kind: 'nftables' | 'iptables'; readonly reason: string } | null;
   /** Why this agent leaves its work to another for the time being; null when it does not. */
   readonly standby: Reason | null;
+  /** Between the agent and its BGP daemon; null but in mode bgp. */
+  readonly bgp: BgpDocument | null;
   /** Why removals are held back, in words. */
   readonly held: string | null;
   readonly failures: readonly AgentFailure[];

@@ -18,6 +18,7 @@ export class SegmentAnnouncing implements Announcing {
   /** IPv6 VIPs that are, or are about to be, on the announcing interface. */
   #answered = new Set<Address>();
   readonly warnings: readonly string[] = [];
+  readonly unseen = undefined;
 
   constructor(announcer: Announcer, held: AnnouncedAddressDriver) {
     this.#announcer = announcer;

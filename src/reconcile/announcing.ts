@@ -15,6 +15,8 @@ export interface Announcing {
   status(address: Address): AnnouncementStatus | undefined;
   /** What stands in the way of announcing as such, in words. */
   readonly warnings: readonly string[];
+  /** Why the last look for `plan` says nothing of what is announced; undefined when it does. */
+  readonly unseen: string | undefined;
   /** What is known of the kernel is in doubt. */
   forget(): void;
   /** Looks at what there is, before anything is decided. `read` is what the device's driver has just seen. */

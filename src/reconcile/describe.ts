@@ -1,9 +1,11 @@
 /** Operations in the words of `plan`. */
+import type { PathChange } from '../announce/bgp/speaking.ts';
 import { operationSubject } from '../drivers/ipvs.ts';
 import type { NatBackendKind, NatBackendPlan } from '../drivers/nat-backend.ts';
 import type { SysctlOperation } from '../drivers/sysctls.ts';
 import type { IpvsOperation } from '../native/ipvs-types.ts';
 import type { LinkOperation } from '../native/link-types.ts';
+import { formatCommunity, formatLargeCommunity } from '../model/communities.ts';
 import type { PlannedChange } from './plane.ts';
 
 export function describeSysctl({ key, from, to }: SysctlOperation): PlannedChange {
@@ -48,4 +50,25 @@ export function describeIpvs(operation: IpvsOperation): PlannedChange {
 /** What a plan of the nat rules does. */
 export function describeNat(kind: NatBackendKind, plan: NatBackendPlan): PlannedChange[] {
   return plan.changes().map(({ vip, op, text, kind: by = kind }) => ({ vip, kind: by, op, text }));
+}
+
+/** A route of one VIP is about that VIP; one that stands for several is common to them. */
+export function describePath(change: PathChange): PlannedChange {
+  const prefix = change.op === 'withdrawPath' ? change.prefix : change.path.prefix;
+  const [address = '', length] = prefix.split('/');
+  const single = length === (address.includes(':') ? '128' : '32');
+  return { vip: single ? address : undefined, kind: 'path', op: change.op, text: `${prefix}${pathDetails(change)}` };
+}
+
+function pathDetails(change: PathChange): string {
+  if (change.op === 'withdrawPath') return '';
+  const { nextHop, communities, largeCommunities, localPreference, med } = change.path;
+  const words = [...communities.map(formatCommunity), ...largeCommunities.map(formatLargeCommunity)];
+  const parts = [
+    ` next hop ${nextHop}`,
+    words.length === 0 ? '' : ` communities ${words.join(' ')}`,
+    localPreference === undefined ? '' : ` local preference ${localPreference}`,
+    med === undefined ? '' : ` MED ${med}`,
+  ];
+  return parts.join('');
 }

@@ -7,18 +7,15 @@ import { masqueradedId } from '../desired/colocation.ts';
 import type { IpvsOwnership, IpvsPlan } from '../diff/ipvs.ts';
 import { asWritten, ObservedServices } from '../diff/ipvs-observed.ts';
 import { deviceMtu } from '../diff/path-mtu.ts';
-import { tunnelInterfaces, tunnelRequirements, type TunnelRequirements } from '../diff/tunnels.ts';
 import type { AddressDriver, ObservedAddresses } from '../drivers/addresses.ts';
 import { addressOf, type IpvsDriver } from '../drivers/ipvs.ts';
-import { failureOf, merge, type DriverFailure, type DriverOutcome } from '../drivers/outcome.ts';
-import { realserverRequirements, type SysctlDriver, type SysctlPlan, type SysctlRequirement } from '../drivers/sysctls.ts';
-import { describeTunnel, type TunnelDriver } from '../drivers/tunnels.ts';
+import { merge, type DriverOutcome } from '../drivers/outcome.ts';
 import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
-import type { Link } from '../native/link-types.ts';
 import type { Announcing } from './announcing.ts';
 import type { DirectorRules, RulesAsked } from './colocation.ts';
 import type { ConntrackSweeper } from './conntrack-sweeper.ts';
-import { describeIpvs, describeLink, describeNat, describeSysctl } from './describe.ts';
+import { describeIpvs, describeLink, describeNat } from './describe.ts';
+import type { DirectorHost } from './director-host.ts';
 import { DirectorTarget, type Look, type TargetOptions, type Unconfirmed } from './director-target.ts';
 import type { Work } from './gate.ts';
 import { addressesOf, guardDirector, type Guarded } from './director-guard.ts';
@@ -29,11 +26,7 @@ export interface DirectorPlaneOptions {
   readonly ipvs: IpvsDriver;
   readonly addresses: AddressDriver;
   readonly rules: DirectorRules;
-  readonly sysctls: SysctlDriver;
-  /** Below net.ipv4.vs; `conntrack`: connections that IPVS forwards are to be seen by rules of this machine. */
-  readonly settings: (needs: { readonly conntrack: boolean }) => readonly SysctlRequirement[];
-  /** Of a director that takes packets for pods of its own as a realserver does. */
-  readonly tunnels: TunnelDriver;
+  readonly host: DirectorHost;
   readonly sweeper: ConntrackSweeper;
   readonly announcing: Announcing;
   /** Where the VIPs are announced. */
@@ -47,8 +40,6 @@ export interface DirectorPlaneOptions {
 }
 
 type Keys = ReadonlySet<VirtualServiceKey>;
-
-const trackingSetting = 'net/ipv4/vs/conntrack';
 
 export class DirectorPlane implements Plane {
   readonly #options: DirectorPlaneOptions;
@@ -119,7 +110,7 @@ export class DirectorPlane implements Plane {
   }
 
   async #passAll(state: ClusterState): Promise<PassOutcome> {
-    const { ipvs, addresses, sysctls, rules, tunnels, announcing } = this.#options;
+    const { ipvs, addresses, host, rules, announcing } = this.#options;
     announcing.configure(state);
     const needed = anyNeedsRules(state);
     const { before, look, plan: planIpvs } = await this.#observe(needed);
@@ -129,15 +120,16 @@ export class DirectorPlane implements Plane {
     this.#kept = keptAddresses;
     this.#addresses = new Set([...state.addresses, ...keptAddresses]);
     const wanted = await addresses.plan([...this.#addresses], deviceMtu(this.#addresses, state.mtu));
-    const tunnelling = await this.#planTunnels(state);
+    const tunnelling = await host.planTunnels(state);
 
     const withdrawn = await announcing.withdrawOthers((address) => this.#mayAnnounce(address));
-    const opened = await tunnels.apply(tunnelling.operations);
+    const opened = await host.applyTunnels(tunnelling);
     // A device has settings once it is there.
     if (opened.written > 0) addresses.forget();
-    const tuning = await this.#planSysctls(state, needed, (await addresses.observe()).links);
-    const tuned = await sysctls.apply(tuning.operations);
-    this.#tracked = this.#isTracked(needed, [...tuning.failures, ...tuned.failures]);
+    const tuning = await host.planSettings(state, needed, (await addresses.observe()).links);
+    const tuned = await host.applySettings(tuning);
+    const synchronized = await host.synchronize();
+    this.#tracked = host.isTracked(needed, [...tuning.failures, ...tuned.failures]);
     const asked: RulesAsked = { target: this.#target, addresses: this.#addresses, needed, ...heldRules };
     const ruling = await rules.plan(asked, this.#tracked);
     const raised = await addresses.apply(wanted.up);
@@ -158,8 +150,8 @@ export class DirectorPlane implements Plane {
     const outcomes: DriverOutcome[] = [
       withdrawn,
       opened,
-      opened,
       tuned,
+      synchronized,
       raised,
       early,
       programmed,
@@ -221,39 +213,8 @@ export class DirectorPlane implements Plane {
     return (key) => ({ ...(services?.sight(key) ?? asWritten(ipvs.known(key))), local: rules.holds(key) });
   }
 
-  /** Packets for pods here come in as at a realserver; whether this host answers ARP is the announcer's to say. */
-  #planSysctls(state: ClusterState, needed: boolean, links: readonly Link[]): Promise<SysctlPlan> {
-    const { rules, sysctls, settings, announcing, interface: facing } = this.#options;
-    const inbound = rules.colocated ? [facing, ...tunnelInterfaces(this.#tunnels(state))] : [];
-    const isThere = (name: string): boolean => links.some((link) => link.name === name);
-    const announcer = isThere(facing) ? announcing.settings(facing) : [];
-    const own = settings({ conntrack: rules.colocated || needed });
-    return sysctls.plan([...own, ...announcer, ...realserverRequirements([], inbound.filter(isThere))]);
-  }
-
-  #tunnels(state: ClusterState): TunnelRequirements {
-    return tunnelRequirements(this.#options.rules.colocated ? state.virtualServices.values() : []);
-  }
-
-  /** Where nothing is asked for, what keeps an earlier configuration from being undone is told by the sysctls, which share its record. */
-  async #planTunnels(state: ClusterState): Promise<Pick<Awaited<ReturnType<TunnelDriver['plan']>>, 'operations' | 'failures'>> {
-    const { tunnels, rules } = this.#options;
-    try {
-      return await tunnels.plan(this.#tunnels(state));
-    } catch (error) {
-      return { operations: [], failures: rules.colocated ? [failureOf(error, 'tunnels.plan', 'tunnel devices')] : [] };
-    }
-  }
-
-  /** It was asked for, and the kernel has it so. */
-  #isTracked(needed: boolean, failures: readonly DriverFailure[]): boolean {
-    const { rules, settings } = this.#options;
-    const setting = settings({ conntrack: rules.colocated || needed }).find(({ key }) => key === trackingSetting);
-    return setting?.accepts('1') === true && !failures.some(({ subject }) => subject === trackingSetting);
-  }
-
   async preview(state: ClusterState): Promise<Preview> {
-    const { addresses, rules, announcing } = this.#options;
+    const { addresses, rules, host, announcing } = this.#options;
     this.forget();
     this.#state = state;
     announcing.configure(state);
@@ -264,16 +225,14 @@ export class DirectorPlane implements Plane {
     this.#kept = keptAddresses;
     this.#addresses = new Set([...state.addresses, ...keptAddresses]);
     const { up, down } = await addresses.plan([...this.#addresses], deviceMtu(this.#addresses, state.mtu));
-    const { operations } = await this.#planSysctls(state, needed, before.links);
-    const tunnelling = await this.#planTunnels(state);
+    const settled = await host.preview(state, needed, before.links);
     const ruling = await rules.preview({ target: this.#target, addresses: this.#addresses, needed, ...heldRules });
     const silent = await announcing.goingDown(new Set([...this.#addresses].filter((address) => this.#mayAnnounce(address))));
     const spoken = await announcing.goingUp(new Set(this.#target.backed));
     return {
       changes: [
         ...silent,
-        ...tunnelling.operations.map(describeTunnel),
-        ...operations.map(describeSysctl),
+        ...settled,
         ...up.map(describeLink),
         ...(ruling === undefined ? [] : describeNat(rules.kind, ruling)),
         ...plan.operations.map(({ operation }) => describeIpvs(operation)),
@@ -281,11 +240,12 @@ export class DirectorPlane implements Plane {
         ...spoken,
       ],
       held,
+      ...(announcing.unseen === undefined ? {} : { unseen: announcing.unseen }),
     };
   }
 
   status(): PlaneStatus {
-    const { ipvs, sysctls, rules, sweeper, announcing } = this.#options;
+    const { ipvs, host, rules, sweeper, announcing } = this.#options;
     const { foreign } = ipvs;
     const keys = [...this.#target.reasons.keys(), ...(this.#held?.keys ?? []), ...foreign.map(({ key }) => key)];
     const reasons = new Map<VirtualServiceKey, Reason>();
@@ -296,7 +256,7 @@ export class DirectorPlane implements Plane {
     const vips = (this.#state?.addresses ?? []).map((address) => this.vip(address));
     return {
       ...{ reasons, vips, foreign: foreign.map(({ key, message }) => ({ key, message })) },
-      warnings: [...sysctls.warnings, ...rules.warnings, ...sweeper.warnings, ...announcing.warnings],
+      warnings: [...host.warnings, ...rules.warnings, ...sweeper.warnings, ...announcing.warnings],
       ...(rules.chosen === undefined ? {} : { nat: rules.chosen }),
       ...(rules.colocated ? { local: rules.shares } : {}),
     };

@@ -24,8 +24,8 @@ export interface PassOutcome {
 export interface PlannedChange {
   /** VIP it is about; undefined for the device, a setting, or rules common to all. */
   readonly vip: Address | undefined;
-  readonly kind: 'sysctl' | 'device' | 'address' | 'ipvs' | 'nftables' | 'iptables';
-  /** `addService`, `deleteAddress`, … */
+  readonly kind: 'sysctl' | 'device' | 'address' | 'ipvs' | 'nftables' | 'iptables' | 'path' | 'peer';
+  /** `addService`, `deleteAddress`, `withdrawPath`, … */
   readonly op: string;
   /** The object and its new value, for people. */
   readonly text: string;
@@ -34,6 +34,8 @@ export interface PlannedChange {
 export interface Preview {
   readonly changes: readonly PlannedChange[];
   readonly held: Held | undefined;
+  /** What could not be looked at, so that changes may be missing here; in words. Absent: nothing. */
+  readonly unseen?: string;
 }
 
 export interface VipStatus {

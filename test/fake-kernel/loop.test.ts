@@ -111,12 +111,17 @@ const sysctlFaults: readonly Fault[] = [
   { op: 'sysctl.write', code: 'EROFS' },
 ];
 
+const ipvsFaults: readonly Fault[] = [
+  ...['INTERRUPTED', 'ENOBUFS', 'EINTR', 'TIMEOUT', 'UNSUPPORTED', 'EPERM'].map((code) => ({ op: 'ipvs.snapshot', code })),
+  ...['addService', 'addDestination', 'setDestination', 'deleteDestination', 'deleteService'].flatMap((op) =>
+    ['ENOMEM', 'EINTR', 'TIMEOUT'].map((code) => ({ op: `ipvs.${op}`, code })),
+  ),
+];
+
 const faults: Readonly<Record<string, readonly Fault[]>> = {
+  'director among several': [...ipvsFaults, ...sysctlFaults],
   director: [
-    ...['INTERRUPTED', 'ENOBUFS', 'EINTR', 'TIMEOUT', 'UNSUPPORTED', 'EPERM'].map((code) => ({ op: 'ipvs.snapshot', code })),
-    ...['addService', 'addDestination', 'setDestination', 'deleteDestination', 'deleteService'].flatMap((op) =>
-      ['ENOMEM', 'EINTR', 'TIMEOUT'].map((code) => ({ op: `ipvs.${op}`, code })),
-    ),
+    ...ipvsFaults,
     { op: 'arp.announce', code: 'ENETDOWN' },
     { op: 'arp.announce', code: 'ENOBUFS' },
     { op: 'arp.watch', code: 'EPERM' },

@@ -3,11 +3,12 @@ import { SysctlJournal } from '../../src/drivers/journal.ts';
 import type { Kernel } from '../../src/drivers/kernel.ts';
 import type { Publication } from '../../src/model/cluster.ts';
 import type { Composition, Parts } from '../../src/modes/composition.ts';
-import type { AgentOptions, Mode } from '../../src/modes/options.ts';
+import type { AgentOptions, BgpOptions, Mode } from '../../src/modes/options.ts';
 import { compositions } from '../../src/modes/run.ts';
 import type { Fields, Log } from '../../src/observe/log.ts';
 import { ReconcileLoop } from '../../src/reconcile/loop.ts';
 import { temporaryDirectory } from '../temporary-directory.ts';
+import { FakeBgpDaemon } from './fake-bgp-daemon.ts';
 import { FakeClock, seededRandom } from './fake-clock.ts';
 import { FakeKernel } from './kernel.ts';
 
@@ -30,8 +31,14 @@ export const defaultOptions = {
   ...{ guard: { share: 0.5, count: 10, confirmed: false }, masquerade: { enabled: false }, ipvsSysctls: new Map<string, string>() },
 } satisfies Omit<AgentOptions, 'mode'>;
 
+/** Of mode bgp. */
+export const defaultBgp: BgpOptions = {
+  ...{ endpoint: '127.0.0.1:50051', attributes: { communities: [], largeCommunities: [] }, nextHop: {} },
+  ...{ prefixLength: { 4: 32, 6: 128 }, drainMilliseconds: 0 },
+};
+
 /** A director that is one of the nodes is a story of its own. */
-export const nodeNameOf = (mode: Mode): string => (mode === 'director' ? 'd1' : defaultOptions.nodeName);
+export const nodeNameOf = (mode: Mode): string => (mode === 'realserver' ? defaultOptions.nodeName : 'd1');
 
 /** A way to run an agent that every promise of the loop holds for. */
 export interface Variant {
@@ -42,6 +49,7 @@ export interface Variant {
 
 export const variants: readonly Variant[] = [
   { name: 'director', mode: 'director', options: {} },
+  { name: 'director among several', mode: 'bgp', options: {} },
   { name: 'realserver', mode: 'realserver', options: {} },
   { name: 'realserver on iptables', mode: 'realserver', options: { natBackend: 'iptables' } },
 ];
@@ -104,8 +112,12 @@ export class Rig {
   readonly clock: FakeClock;
   readonly lines: Line[] = [];
   readonly folder: string;
+  /** Of mode bgp; outlives the agent. */
+  readonly daemon: FakeBgpDaemon;
   readonly composition: Composition;
   readonly loop: ReconcileLoop;
+  /** A pass may wait for the clock: then all is quiet although it is under way. */
+  passesWait = false;
   readonly #stop = new AbortController();
   readonly #done: Promise<unknown>;
 
@@ -116,16 +128,22 @@ export class Rig {
     options: Partial<AgentOptions> = {},
     folder?: string,
     ports: Partial<Kernel> = {},
-    more: Pick<Parts, 'coordinator'> = {},
+    more: Pick<Parts, 'coordinator'> & { readonly daemon?: FakeBgpDaemon } = {},
   ) {
     this.mode = mode;
     this.kernel = kernel;
     this.folder = folder ?? temporaryDirectory('fake');
     this.clock = new FakeClock(() => this.#quiet());
+    const { daemon, ...rest } = more;
+    this.daemon = daemon ?? new FakeBgpDaemon(this.clock);
     const log = collectingLog(this.lines);
     const journal = new SysctlJournal(this.folder, '1', 'boot');
-    const parts = { kernel: { ...kernel.ports, ...ports }, journal, clock: this.clock, random: seededRandom(1), log, ...more };
-    this.composition = compositions[mode]({ ...defaultOptions, mode, nodeName: nodeNameOf(mode), ...options }, parts);
+    const parts = {
+      ...{ kernel: { ...kernel.ports, ...ports }, journal, clock: this.clock, random: seededRandom(1), log },
+      ...{ openDaemon: () => this.daemon.connect(), ...rest },
+    };
+    const routed = mode === 'bgp' ? { bgp: defaultBgp } : {};
+    this.composition = compositions[mode]({ ...defaultOptions, ...routed, mode, nodeName: nodeNameOf(mode), ...options }, parts);
     this.loop = new ReconcileLoop({
       plane: this.composition.plane,
       clock: this.clock,
@@ -142,10 +160,10 @@ export class Rig {
   /** Real turns until nothing runs that could go on without the clock. */
   async #quiet(): Promise<void> {
     const deadline = performance.now() + 10_000;
-    for (let idle = 0; idle < 6;) {
+    for (let idle = 0; idle < (this.passesWait ? 60 : 6);) {
       if (performance.now() > deadline) throw new Error('the loop does not come to rest');
       await new Promise((resolve) => setImmediate(resolve));
-      idle = this.loop.active && !this.#stop.signal.aborted ? 0 : idle + 1;
+      idle = this.loop.active && !this.passesWait && !this.#stop.signal.aborted ? 0 : idle + 1;
     }
   }
 

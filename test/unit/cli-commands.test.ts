@@ -64,7 +64,10 @@ test('bad calls: exit code 1, one sentence on standard error, nothing on standar
   for (const [args, pattern] of [
     [['--nonsense'], /nonsense/],
     [['plam'], /plam/],
-    [['--mode=bgp'], /--mode: must be director, realserver or director,realserver/],
+    [['--mode=ospf'], /--mode: must be director, bgp, realserver or director,realserver/],
+    [['plan', '--mode=bgp', '--ipvs-colocation-mode=nft', ...common], /of --mode=bgp does not serve pods of its own node yet/],
+    [['plan', '--mode=bgp', '--bgp-asn=1', ...common], /--bgp-asn and --bgp-router-id: a daemon needs both/],
+    [['plan', '--mode=bgp', '--bgp-tls-cert=/c', ...common], /--bgp-tls-cert and --bgp-tls-key: a certificate and its key/],
     [['plan', '--mode=director', '--ipvs-colocation-mode=nft', '--nat-backend=iptables', ...common], /in one backend; leave one flag out/],
     [['plan', '--mode=director'], /--source-file[^]*--compute-iface/],
     [['plan', '--arp-rate'], /arp-rate/],

@@ -45,6 +45,10 @@ test('every flag can come from all three places', async () => {
     ...{ 'sysctl-dir': '/x', 'compute-iface': 'eth7', 'vip-interface': 'vip7', 'handover-delay': '3s' },
     ...{ 'ipvs-threshold-divisor': 'nodes', 'ipvs-colocation-mode': 'nft', 'nat-backend': 'iptables', 'iptables-chain': 'LB' },
     ...{ 'inside-access': 'local', 'coordinator-port': '10111', 'failover-timeout': '60' },
+    ...{ 'bgp-endpoint': 'unix:/run/gobgpd.sock', 'bgp-tls-ca': '/ca', 'bgp-tls-cert': '/c', 'bgp-tls-key': '/k' },
+    ...{ 'bgp-tls-server-name': 'gobgpd', 'bgp-communities': '65000:1,65000:1:2', 'bgp-local-preference': '50', 'bgp-med': '0' },
+    ...{ 'bgp-next-hop': '10.0.0.2,2001:db8::2', 'bgp-prefix-length-ipv4': '24', 'bgp-prefix-length-ipv6': '64', 'bgp-drain': '10s' },
+    ...{ 'bgp-asn': '65000', 'bgp-router-id': '10.0.0.2', 'bgp-peers': '10.0.0.1,asn=65001', 'ipvs-sync': 'eth1,id=7' },
     ...{ 'drain-timeout': '30s', 'readiness-timeout': '4s', 'ipvs-idle-destinations': 'keep' },
   };
   for (const [name, flag] of Object.entries(flags)) {
@@ -141,8 +145,12 @@ test('both modes in either order are a director that serves its own pods', async
   });
   assert.deepEqual(modesOf('director,realserver'), ['director', 'realserver']);
   assert.deepEqual(modesOf('realserver'), ['realserver']);
-  for (const mode of ['', 'both', 'director;realserver', 'director,', 'director,bgp'])
-    await refused(resolveFlags({ mode }, {}), /^--mode: must be director, realserver or director,realserver/);
+  assert.deepEqual(await options({ mode: 'bgp' }), { mode: 'bgp', colocation: 'disabled', natBackend: 'auto' });
+  assert.deepEqual(modesOf('bgp'), ['bgp']);
+  for (const mode of ['bgp,realserver', 'realserver,bgp'])
+    await refused(resolveFlags({ mode }, {}), /^--mode: must be bgp alone: such a director does not serve pods of its own node yet/);
+  for (const mode of ['', 'both', 'director;realserver', 'director,', 'director,bgp', 'bgp,bgp,'])
+    await refused(resolveFlags({ mode }, {}), /^--mode: must be director, bgp, realserver or director,realserver/);
 });
 
 test('flags that contradict each other are refused with a sentence; one that only has no effect is named', async () => {
