@@ -4,6 +4,7 @@ import { AddressDriver } from '../drivers/addresses.ts';
 import { AnnouncedAddressDriver } from '../drivers/announced-addresses.ts';
 import { describeSync, IpvsSyncDriver } from '../drivers/ipvs-sync.ts';
 import { IpvsDriver } from '../drivers/ipvs.ts';
+import { describeSync, IpvsSyncDriver } from '../drivers/ipvs-sync.ts';
 import type { SysctlJournal } from '../drivers/journal.ts';
 import type { Kernel } from '../drivers/kernel.ts';
 import { NatChoice } from '../drivers/nat-choice.ts';
@@ -68,7 +69,8 @@ async function parts(context: CommandContext, note: (text: string) => void): Pro
     ...(await bgpParts(context, note)),
     // Withdrawn before IPVS lets go: a client that asks meanwhile gets no answer rather than a refusal.
     await announcedPart(ports, vipInterface),
-    ...(await ifSupported(() => ipvsPart(ports, placed))),
+    ...(await ifSupported(() => syncPart(ports, journal))),
+    ...(await ifSupported(() => ipvsPart(ports, placed, journal))),
     await linkPart(addresses),
     ...(await ifSupported(() => natPart(ports, iptablesChain, note))),
     ...(await ifSupported(() => syncPart(ports, journal))),
@@ -85,7 +87,14 @@ async function announcedPart({ links }: Kernel, vipInterface: string): Promise<P
   return { name: 'announced addresses', changes: operations.map(describeLink), apply: () => announced.apply(operations) };
 }
 
-async function ipvsPart({ ipvs: port }: Kernel, placed: ReadonlySet<string>): Promise<Part> {
+/** Before the services: what they lose is nobody's to copy. */
+async function syncPart({ ipvs: port }: Kernel, journal: SysctlJournal): Promise<Part> {
+  const sync = new IpvsSyncDriver(port, journal);
+  const operations = await sync.cleanupOperations();
+  return { name: 'connection synchronization', changes: operations.map(describeSync), apply: () => sync.apply(operations) };
+}
+
+async function ipvsPart({ ipvs: port }: Kernel, placed: ReadonlySet<string>, journal: SysctlJournal): Promise<Part> {
   const ipvs = new IpvsDriver(port);
   const target = {
     services: new Map(),
@@ -95,7 +104,11 @@ async function ipvsPart({ ipvs: port }: Kernel, placed: ReadonlySet<string>): Pr
   return {
     name: services,
     changes: plan.operations.map(({ operation }) => describeIpvs(operation)),
-    apply: () => ipvs.apply(target, plan),
+    apply: async () => {
+      const outcome = await ipvs.apply(target, plan);
+      if (outcome.failures.length === 0 && (await journal.loadLingering())) await journal.saveLingering(false);
+      return outcome;
+    },
   };
 }
 

@@ -1,12 +1,26 @@
 /** IPVS services and destinations: observed once, then known; a change costs what it changes. */
 import { setImmediate as pause } from 'node:timers/promises';
 import type { DesiredIpvsService } from '../desired/types.ts';
-import { ipvsDiffSteps, type ForeignIpvsService, type IpvsOwnership, type IpvsPlan, type PlannedIpvsOperation } from '../diff/ipvs.ts';
+import { isOrdered } from '../diff/ipvs-order.ts';
+import type { Rank } from '../diff/ipvs-rank.ts';
+import {
+  ipvsDiffSteps,
+  type ForeignIpvsService,
+  type IpvsDiffInput,
+  type IpvsOwnership,
+  type IpvsPlan,
+  type Placement,
+  type PlannedIpvsOperation,
+} from '../diff/ipvs.ts';
 import { runSliced, runThrough } from '../model/slices.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
 import { destinationKey, NO_STATISTICS, serviceKey, snapshotFromObjects } from '../native/ipvs-columns.ts';
 import type { IpvsOperation, IpvsPort, IpvsSnapshot, Service } from '../native/ipvs-types.ts';
 import { failureOf, nothingDone, type DriverFailure, type DriverOutcome } from './outcome.ts';
+import { ConnectionKeeper } from './ipvs-keeper.ts';
+import { LingeringRecord } from './ipvs-lingering.ts';
+import type { SysctlJournal } from './journal.ts';
+import type { SysctlPort } from './proc-sysctls.ts';
 
 export interface IpvsTarget {
   readonly services: ReadonlyMap<VirtualServiceKey, DesiredIpvsService>;
@@ -33,18 +47,36 @@ export function operationSubject(operation: IpvsOperation): string {
   return 'destination' in operation ? `${service} -> ${destinationKey(operation.destination)}` : service;
 }
 
+/** What it takes to put destinations in order. */
+export interface IpvsOrdering {
+  readonly sysctls: SysctlPort;
+  readonly journal: Pick<SysctlJournal, 'loadLingering' | 'saveLingering' | 'path'>;
+}
+
 export class IpvsDriver {
   readonly #port: IpvsPort;
-  /** What the kernel holds of ours, service by service; undefined when that is in doubt. */
+  readonly #keeper: ConnectionKeeper | undefined;
+  readonly #record: LingeringRecord | undefined;
+  /** What the kernel holds of ours, service by service, in its order where that matters; undefined when that is in doubt. */
   #known: Map<VirtualServiceKey, DesiredIpvsService> | undefined;
   /** Services on which an operation failed: unknown until the next full look. */
   readonly #doubtful = new Set<VirtualServiceKey>();
   readonly #recreate = new Set<VirtualServiceKey>();
+  /** {@link Placement.lingering}; what the kernel refused may have left more than the plan says. */
+  readonly #lingering = new Map<VirtualServiceKey, ReadonlySet<Rank>>();
   #foreign: readonly ForeignIpvsService[] = [];
   #foreignByKey: ReadonlyMap<VirtualServiceKey, ForeignIpvsService> = new Map();
 
-  constructor(port: IpvsPort) {
+  /** Without `order` the order of destinations is left as it is found. */
+  constructor(port: IpvsPort, order?: IpvsOrdering) {
     this.#port = port;
+    this.#keeper = order && new ConnectionKeeper(order.sysctls);
+    this.#record = order && new LingeringRecord(order.journal);
+  }
+
+  /** Why destinations are not in the order that other directors have them in. */
+  get warnings(): readonly string[] {
+    return [...(this.#keeper?.warnings ?? []), ...(this.#record?.warnings ?? [])];
   }
 
   /** Services of others on our VIPs, as of the last full look. */
@@ -94,7 +126,8 @@ export class IpvsDriver {
   /** The difference to the kernel as it is now, or as the caller observed it. */
   async plan(target: IpvsTarget, snapshot?: IpvsSnapshot): Promise<IpvsPlan> {
     const observed = snapshot ?? (await this.observe());
-    const steps = ipvsDiffSteps({ desired: target.services, observed, ownership: target.ownership, recreate: this.#recreate });
+    await this.#record?.load();
+    const steps = ipvsDiffSteps(this.#input(target, observed));
     return runSliced(steps, { budget: sliceMilliseconds, now: () => performance.now(), pause });
   }
 
@@ -102,51 +135,120 @@ export class IpvsDriver {
   planKeys(target: IpvsTarget, keys: ReadonlySet<VirtualServiceKey>): IpvsPlan {
     const known = [...keys].flatMap((key) => this.#known?.get(key) ?? []);
     const observed = snapshotFromObjects(known.map(asObserved));
-    return runThrough(ipvsDiffSteps({ desired: target.services, observed, ownership: target.ownership, keys, recreate: this.#recreate }));
+    return runThrough(ipvsDiffSteps({ ...this.#input(target, observed), keys, counted: false }));
+  }
+
+  #input({ services, ownership }: IpvsTarget, observed: IpvsSnapshot): IpvsDiffInput {
+    const reorder = this.#keeper?.isPossible ?? false;
+    return {
+      desired: services,
+      observed,
+      ownership,
+      recreate: this.#recreate,
+      lingering: this.#lingering,
+      doubtful: this.#record?.inherited === true,
+      reorder,
+    };
   }
 
   /** Applies a plan of {@link plan} or {@link planKeys}; `keys` are what the plan was about, absent for all. */
   async apply(
     target: IpvsTarget,
-    plan: Pick<IpvsPlan, 'operations' | 'foreign'>,
+    plan: Pick<IpvsPlan, 'operations' | 'foreign' | 'placements'>,
     keys?: ReadonlySet<VirtualServiceKey>,
   ): Promise<DriverOutcome> {
+    const placements = plan.placements ?? new Map<VirtualServiceKey, Placement>();
+    this.#linger(placements);
+    if (this.#lingers) await this.#record?.save(true);
     const { written, failures, failed } = await this.#write(plan.operations);
     if (keys === undefined) {
       this.#foreign = plan.foreign;
       this.#foreignByKey = new Map(plan.foreign.map((service) => [service.key, service]));
-      this.#known = new Map(target.services);
+      this.#known = new Map();
       this.#doubtful.clear();
     }
-    for (const key of keys ?? []) {
-      const service = target.services.get(key);
-      if (service === undefined) this.#known?.delete(key);
-      else this.#known?.set(key, service);
-    }
+    for (const key of keys ?? target.services.keys()) this.#know(key, target.services.get(key), placements.get(key));
     for (const { operation, key } of plan.operations) if (operation.op === 'addService') this.#recreate.delete(key);
     for (const { operation, key } of failed) {
       this.#doubtful.add(key);
       // The kernel may refuse an edit that it would take as a new service (another scheduler's flags).
       if (operation.op === 'setService') this.#recreate.add(key);
     }
+    const refused = new Set(failed.map(({ key }) => key));
+    for (const [key, { lingering }] of placements) if (!refused.has(key)) this.#lingering.set(key, lingering);
+    if (keys === undefined) for (const key of this.#lingering.keys()) if (!placements.has(key)) this.#lingering.delete(key);
+    // What an earlier process left is known once everything was looked at, and nothing was refused.
+    if (!this.#lingers && failed.length === 0 && (keys === undefined || this.#record?.inherited === false)) await this.#record?.save(false);
     return { written, failures };
+  }
+
+  /** What is to linger does so from now on, and what lingered may go on: nobody knows yet how far the kernel follows. */
+  #linger(placements: ReadonlyMap<VirtualServiceKey, Placement>): void {
+    for (const [key, { lingering }] of placements) {
+      if (lingering.size > 0) this.#lingering.set(key, new Set([...(this.#lingering.get(key) ?? []), ...lingering]));
+    }
+  }
+
+  get #lingers(): boolean {
+    for (const lingering of this.#lingering.values()) if (lingering.size > 0) return true;
+    return false;
+  }
+
+  #know(key: VirtualServiceKey, service: DesiredIpvsService | undefined, placement: Placement | undefined): void {
+    const before = this.#known?.get(key);
+    if (service === undefined) {
+      this.#known?.delete(key);
+      this.#lingering.delete(key);
+      return;
+    }
+    this.#known?.set(key, placement === undefined ? service : { ...service, destinations: placement.destinations });
+    if (!isOrdered(service.spec)) return;
+    // Planned without its order: it was of a scheduler that minds none.
+    if (placement === undefined || (before !== undefined && !isOrdered(before.spec))) this.#doubtful.add(key);
   }
 
   async #write(planned: readonly PlannedIpvsOperation[]): Promise<DriverOutcome & { readonly failed: readonly PlannedIpvsOperation[] }> {
     if (planned.length === 0) return { ...nothingDone, failed: [] };
+    const keeper = planned.some(({ phase }) => phase === 'place') ? this.#keeper : undefined;
     try {
-      const result = await this.#port.apply(planned.map(({ operation }) => operation));
-      const failed = result.failed.flatMap(({ index }) => planned[index] ?? []);
-      const failures = result.failed.map(({ index, operation, error }) =>
-        failureOf(error, `ipvs.${operation.op}`, operationSubject(operation), about(planned[index])),
-      );
-      return { written: planned.length - failed.length, failures, failed };
+      return await (keeper?.keeping(() => this.#send(planned)) ?? this.#send(planned));
     } catch (error) {
       // The transport broke: nobody knows how far the batch came.
       this.forget();
       throw error;
     }
   }
+
+  async #send(planned: readonly PlannedIpvsOperation[]): Promise<DriverOutcome & { readonly failed: readonly PlannedIpvsOperation[] }> {
+    const failed: PlannedIpvsOperation[] = [];
+    const failures: DriverFailure[] = [];
+    for (const part of partsOf(planned)) {
+      const result = await this.#port.apply(part.map(({ operation }) => operation));
+      for (const { index, operation, error } of result.failed) {
+        failed.push(...part.slice(index, index + 1));
+        failures.push(failureOf(error, `ipvs.${operation.op}`, operationSubject(operation), about(part[index])));
+      }
+    }
+    return { written: planned.length - failed.length, failures, failed };
+  }
+}
+
+/** A destination that is taken out and put in again is 2 operations of one send, which no signal divides: 192 KiB hold 1,000. */
+const placedAtOnce = 1000;
+
+function partsOf(planned: readonly PlannedIpvsOperation[]): (readonly PlannedIpvsOperation[])[] {
+  const from = planned.findIndex(({ phase }) => phase === 'place');
+  if (from < 0) return [planned];
+  const to = planned.findLastIndex(({ phase }) => phase === 'place') + 1;
+  const parts = [planned.slice(0, from)];
+  for (let at = from; at < to;) {
+    // Not between the two.
+    const end = Math.min(to, at + placedAtOnce);
+    const next = end < to && planned[end - 1]?.operation.op === 'deleteDestination' ? end - 1 : end;
+    parts.push(planned.slice(at, next));
+    at = next;
+  }
+  return [...parts, planned.slice(to)].filter((part) => part.length > 0);
 }
 
 function about(planned: PlannedIpvsOperation | undefined): Pick<DriverFailure, 'key' | 'address'> {

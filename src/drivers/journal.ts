@@ -17,11 +17,13 @@ interface JournalFile {
   readonly tunnels?: readonly TunnelChange[];
   /** Connection synchronization daemons that the agent started. Absent in files of earlier versions. */
   readonly sync?: readonly SyncDaemonMade[];
+  /** Some destination of IPVS may have weight 0 and places in a table. Absent: none has. */
+  readonly lingering?: boolean;
 }
 
 /**
  * The only thing the agent keeps on disk: kernel settings as they were, and what it changed about tunnels and
- * started of IPVS. Written, synced and renamed
+ * IPVS that the kernel does not show. Written, synced and renamed
  * into place before a setting is changed, so that no crash can lose the way back.
  */
 export class SysctlJournal {
@@ -55,6 +57,11 @@ export class SysctlJournal {
   /** Synchronization daemons that the agent started. Throws as {@link load} does. */
   async loadSync(): Promise<readonly SyncDaemonMade[]> {
     return (await this.#read())?.sync ?? [];
+  }
+
+  /** Whether destinations of weight 0 may have places in a scheduler's table from before. Throws as {@link load} does. */
+  async loadLingering(): Promise<boolean> {
+    return (await this.#read())?.lingering === true;
   }
 
   async #read(): Promise<JournalFile | undefined> {
@@ -91,12 +98,21 @@ export class SysctlJournal {
     return this.#change((file) => ({ ...file, sync }));
   }
 
+  /** Replaces the note about lingering destinations. */
+  saveLingering(lingering: boolean): Promise<void> {
+    return this.#change((file) => ({ ...file, lingering }));
+  }
+
   /** One change after the other, since each rewrites what the other one keeps; an empty record removes the file. */
   #change(edit: (file: JournalFile) => JournalFile): Promise<void> {
     const changed = this.#last.then(async () => {
-      const { boot, entries, tunnels = [], sync = [] } = edit((await this.#read()) ?? { boot: this.#boot, entries: {} });
-      if (Object.keys(entries).length === 0 && tunnels.length === 0 && sync.length === 0) return rm(this.#path, { force: true });
-      await this.#write({ boot, entries, ...(tunnels.length === 0 ? {} : { tunnels }), ...(sync.length === 0 ? {} : { sync }) });
+      const { boot, entries, tunnels = [], sync = [], lingering = false } = edit((await this.#read()) ?? { boot: this.#boot, entries: {} });
+      const empty = Object.keys(entries).length + tunnels.length + sync.length === 0 && !lingering;
+      if (empty) return rm(this.#path, { force: true });
+      await this.#write({
+        ...{ boot, entries, ...(tunnels.length === 0 ? {} : { tunnels }), ...(sync.length === 0 ? {} : { sync }) },
+        ...(lingering ? { lingering } : {}),
+      });
     });
     this.#last = changed.catch(() => {});
     return changed;

@@ -83,7 +83,8 @@ export function directing(options: AgentOptions, parts: Parts, announce: Announc
     settings: ({ conntrack }) => ipvsRequirements({ asked: options.ipvsSysctls, defaults: options.ipvsSysctlDefaults, conntrack, shared }),
   });
   const plane = new DirectorPlane({
-    ...{ ipvs: new IpvsDriver(kernel.ipvs), addresses, rules, announcing, interface: options.interface, guard: options.guard },
+    ipvs: new IpvsDriver(kernel.ipvs, { sysctls: kernel.sysctls, journal }),
+    ...{ addresses, rules, announcing, interface: options.interface, guard: options.guard },
     ...{ host, sweeper, now: () => clock.now() },
     onUnconfirmed: (nodes) => tellUnconfirmed(parts, nodes),
     desired: desiredOf(options),

@@ -130,6 +130,20 @@ export function destinationNumberAt(snapshot: IpvsSnapshot, row: number): number
   return columns.family[row] === 4 ? socketNumber(columns.address, row * 16, at(columns.port, row)) : -1;
 }
 
+function digits(bytes: Uint8Array, offset: number, port: number): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset + offset, 16).toString('hex') + port.toString(16).padStart(4, '0');
+}
+
+/** Address and port of an IPv6 destination as 36 hexadecimal digits, which compare as the bytes do; '' for any other. */
+export function destinationDigits(id: DestinationId): string {
+  return writeAddress(id.address, scratch) === 6 ? digits(scratch, 0, id.port) : '';
+}
+
+/** {@link destinationDigits} of destination row `row`, which is of IPv6. Does not check the row. */
+export function destinationDigitsAt(snapshot: IpvsSnapshot, row: number): string {
+  return digits(snapshot.destinations.address, row * 16, at(snapshot.destinations.port, row));
+}
+
 /** IP_VS_SVC_F_* bits of a specification. */
 export function serviceFlags(spec: ServiceSpec): number {
   let flags = 0;

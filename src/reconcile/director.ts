@@ -256,7 +256,7 @@ export class DirectorPlane implements Plane {
     const vips = (this.#state?.addresses ?? []).map((address) => this.vip(address));
     return {
       ...{ reasons, vips, foreign: foreign.map(({ key, message }) => ({ key, message })) },
-      warnings: [...host.warnings, ...rules.warnings, ...sweeper.warnings, ...announcing.warnings],
+      warnings: [...ipvs.warnings, ...host.warnings, ...rules.warnings, ...sweeper.warnings, ...announcing.warnings],
       ...(rules.chosen === undefined ? {} : { nat: rules.chosen }),
       ...(rules.colocated ? { local: rules.shares } : {}),
     };

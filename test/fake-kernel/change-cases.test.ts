@@ -48,7 +48,8 @@ suite('C06 representation-independent no-op', () => {
         kernelService(
           webId,
           { scheduler, schedulerFlags: [1, 2], persistencePrefix: 32 },
-          { '10.20.0.15': tunnel(0), '10.20.0.11': tunnel(3), '10.20.0.12': tunnel(1) },
+          // The order is that of an agent: for mh it matters.
+          { '10.20.0.15': tunnel(0), '10.20.0.12': tunnel(1), '10.20.0.11': tunnel(3) },
         ),
       ]);
       // The kernel keeps a timeout for every service, and marks those in its hash (IP_VS_SVC_F_HASHED).

@@ -28,6 +28,8 @@ interface Held {
   readonly id: ServiceId;
   spec: ServiceSpec;
   readonly destinations: Map<string, Destination>;
+  /** dest->last_weight: the weight it was added with, or the last one above zero since. */
+  readonly lastWeights: Map<string, number>;
 }
 
 function subjectOf(operation: IpvsOperation): string {
@@ -64,6 +66,19 @@ export class FakeIpvs implements IpvsPort, IpvsSyncPort {
       // list_add(&dest->n_list, &svc->destinations): the newest is listed first.
       destinations: [...destinations.values()].reverse(),
     }));
+  }
+
+  /**
+   * All that ip_vs_mh_populate() makes a table of: destinations in the order of the list, each with its last weight where that is above zero.
+   * Services of two kernels that agree in it place connections alike.
+   */
+  turns(service: string): string[] {
+    const held = this.#services.get(service);
+    if (held === undefined) throw new Error(`no service ${service}`);
+    return [...held.destinations.keys()].reverse().flatMap((key) => {
+      const weight = held.lastWeights.get(key) ?? 0;
+      return weight === 0 ? [] : [`${key} x${weight}`];
+    });
   }
 
   /** Connections that a destination has; they stay until they are set again, or the destination is gone. */
@@ -150,7 +165,7 @@ export class FakeIpvs implements IpvsPort, IpvsSyncPort {
       case 'addService':
         if (held !== undefined) return 'EEXIST';
         if (!SCHEDULERS.includes(operation.spec.scheduler)) return 'ENOENT';
-        this.#services.set(key, { id: operation.service, spec: operation.spec, destinations: new Map() });
+        this.#services.set(key, { id: operation.service, spec: operation.spec, destinations: new Map(), lastWeights: new Map() });
         return undefined;
       case 'setService':
         if (held === undefined) return 'ESRCH';
@@ -165,6 +180,7 @@ export class FakeIpvs implements IpvsPort, IpvsSyncPort {
         return held === undefined ? 'ESRCH' : edit(held, operation.destination, operation.spec);
       case 'deleteDestination':
         if (held === undefined) return 'ESRCH';
+        held.lastWeights.delete(destinationKey(operation.destination));
         return held.destinations.delete(destinationKey(operation.destination)) ? undefined : 'ENOENT';
     }
   }
@@ -189,6 +205,7 @@ function add(held: Held, id: DestinationId, spec: DestinationSpec): string | und
   const key = destinationKey(id);
   if (held.destinations.has(key)) return 'EEXIST';
   if (!isUnicast(id.address)) return 'EINVAL';
+  held.lastWeights.set(key, spec.weight);
   held.destinations.set(key, {
     id,
     spec,
@@ -205,6 +222,7 @@ function edit(held: Held, id: DestinationId, spec: DestinationSpec): string | un
   const key = destinationKey(id);
   const found = held.destinations.get(key);
   if (found === undefined) return 'ENOENT';
+  if (spec.weight !== 0) held.lastWeights.set(key, spec.weight);
   held.destinations.set(key, { ...found, spec });
   return undefined;
 }

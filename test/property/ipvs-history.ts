@@ -136,12 +136,13 @@ export function planIpvs(target: Target, observed: IpvsSnapshot, options: Partia
   return runThrough(ipvsDiffSteps({ desired: target, observed, ownership: ownershipOf(target), ...options }));
 }
 
+const specText = (spec: DestinationSpec): string =>
+  JSON.stringify([spec.forward, spec.tunnel ?? null, spec.weight, spec.upperThreshold ?? 0, spec.lowerThreshold ?? 0]);
+
 /** Services as a map of texts, so that they compare whatever order they are listed in. */
 function picture(
   list: readonly (Pick<Service, 'id' | 'spec'> & { destinations: readonly Pick<Service['destinations'][number], 'id' | 'spec'>[] })[],
 ): Map<string, string> {
-  const specText = (spec: DestinationSpec): string =>
-    JSON.stringify([spec.forward, spec.tunnel ?? null, spec.weight, spec.upperThreshold ?? 0, spec.lowerThreshold ?? 0]);
   return new Map(
     list.map(({ id, spec, destinations: held }) => [
       serviceKey(id),
@@ -170,6 +171,41 @@ function untouchable(list: readonly Service[], target: Target): Service[] {
   });
 }
 
+interface Seen {
+  readonly rank: number;
+  readonly weight: number;
+  readonly text: string;
+}
+
+/** Addresses of a history differ in their last group alone. */
+const seenOf = ({ id, spec }: Pick<DesiredDestination, 'id' | 'spec'>): Seen => ({
+  rank: Number(/\d+$/.exec(id.address)?.[0]) * 65536 + id.port,
+  weight: spec.weight,
+  text: specText(spec),
+});
+
+/** Where the order counts: what must come nearer the head than something new is taken out and put in, and nothing else. */
+function leastOrdered(held: Service | undefined, wanted: DesiredIpvsService): number {
+  const list = (held?.destinations ?? []).map(seenOf);
+  const target = wanted.destinations.map(seenOf).sort((a, b) => b.rank - a.rank);
+  const weighted = target.filter(({ weight }) => weight > 0).map(({ rank }) => rank);
+  const fits = (tail: readonly number[]): boolean =>
+    JSON.stringify(list.map(({ rank }) => rank).filter((rank) => tail.includes(rank))) === JSON.stringify(tail);
+  const moved = weighted.slice(
+    0,
+    [...weighted.keys(), weighted.length].find((from) => fits(weighted.slice(from))),
+  );
+  const converted = held !== undefined && held.spec.scheduler !== 'mh';
+  let count = list.filter(({ rank }) => !target.some((one) => one.rank === rank)).length;
+  for (const one of target) {
+    const there = list.find(({ rank }) => rank === one.rank);
+    if (there === undefined) count += 1;
+    else if (moved.includes(one.rank) || (converted && one.weight === 0 && there.weight === 0)) count += 2;
+    else if (one.text !== there.text) count += one.weight === 0 && there.weight > 1 ? 2 : 1;
+  }
+  return count;
+}
+
 /** Operations that differ at least: an edit, addition or removal for each thing that is not as wanted. */
 function leastOperations(list: readonly Service[], target: Target, kept: ReadonlyMap<string, string>): number {
   const before = new Map(list.map((held) => [serviceKey(held.id), held]));
@@ -181,10 +217,14 @@ function leastOperations(list: readonly Service[], target: Target, kept: Readonl
       item === undefined ? [] : (JSON.parse(picture([item]).get(key) ?? '[[],[],[]]') as [unknown, unknown, string[]])[2];
     const [have, want] = [pairs(held), pairs(wanted)];
     const names = (texts: readonly string[]): Set<string> => new Set(texts.map((text) => text.split(' ')[0] ?? ''));
-    const changed = new Set([...names(want.filter((text) => !have.includes(text))), ...names(have.filter((text) => !want.includes(text)))]);
-    count += changed.size;
     const specOf = (item: Parameters<typeof picture>[0][number]): string => picture([{ ...item, destinations: [] }]).get(key) ?? '';
     if (held === undefined || specOf(held) !== specOf(wanted)) count++;
+    if (wanted.spec.scheduler === 'mh') {
+      count += leastOrdered(held, wanted);
+      continue;
+    }
+    const changed = new Set([...names(want.filter((text) => !have.includes(text))), ...names(have.filter((text) => !want.includes(text)))]);
+    count += changed.size;
   }
   return count;
 }
@@ -212,6 +252,15 @@ function assertReached(list: readonly Service[], target: Target, kept: readonly 
   const wanted = picture([...target.values()]);
   for (const [key, text] of picture(kept)) wanted.set(key, text);
   assert.deepEqual(new Map([...picture(list)].sort()), new Map([...wanted].sort()));
+  for (const { id, destinations: held } of list) {
+    if (target.get(serviceKey(id))?.spec.scheduler !== 'mh') continue;
+    const weighted = held.map(seenOf).filter(({ weight }) => weight > 0);
+    assert.deepEqual(
+      weighted,
+      weighted.toSorted((a, b) => b.rank - a.rank),
+      'in order',
+    );
+  }
 }
 
 /** Plays the history on an empty table and checks every promise on the way. */
@@ -238,9 +287,10 @@ export async function playIpvsHistory({ foreign, targets, cuts }: IpvsHistory, p
   }
 }
 
-/** The same sets listed the other way round give the same plan. */
+/** The same sets listed the other way round give the same plan, unless their order counts. */
 function assertIndependentOfOrder(target: Target, before: readonly Service[], plan: IpvsPlan): void {
-  const reversed = before.map((held) => ({ ...held, destinations: held.destinations.toReversed() })).toReversed();
+  const counts = (held: Service): boolean => target.get(serviceKey(held.id))?.spec.scheduler === 'mh';
+  const reversed = before.map((held) => (counts(held) ? held : { ...held, destinations: held.destinations.toReversed() })).toReversed();
   const again = planIpvs(new Map([...target].reverse()), snapshotFromObjects(reversed));
   assert.deepEqual(again, plan);
 }
