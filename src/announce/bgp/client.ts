@@ -131,7 +131,7 @@ class GobgpDaemon implements BgpDaemon {
     const listed = await this.#with({ operation: 'peers', subject: this.endpoint }, (connection, call) =>
       listPeers(connection, undefined, call),
     );
-    return listed.map(({ status }) => status);
+    return listed.map(({ status, password }) => ({ ...status, hasPassword: (asked) => password === (asked ?? '') }));
   }
 
   async addPeer(peer: PeerRequest): Promise<void> {

@@ -223,7 +223,7 @@ export class Speaker implements Speaking {
   #reason(prefix: string, announced: boolean): Reason | undefined {
     const { ledger, refused, conflicts, peers, neighbours } = this.#state;
     if (ledger.phase !== 'announcing') return { code: 'BgpDraining', message: 'routes are being withdrawn for a planned stop' };
-    if (this.#error !== undefined) return { code: 'BgpUnreachable', message: `${this.#options.endpoint}: ${this.#error}` };
+    if (this.#error !== undefined) return { code: 'BgpUnreachable', message: `no connection to the BGP daemon: ${this.#error}` };
     const refusal = refused.get(prefix);
     if (refusal !== undefined) return { code: 'BgpRefused', message: refusal };
     if (!announced || peers === undefined) return undefined;
