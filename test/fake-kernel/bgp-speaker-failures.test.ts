@@ -12,7 +12,10 @@ describe('a daemon that is not there', () => {
     rig.daemon.down = true;
     await rig.settled(['192.0.2.1']);
     assert.equal(reason(rig), 'BgpUnreachable');
-    assert.match(rig.speaker.status('192.0.2.1')?.reason?.message ?? '', /^no connection to the BGP daemon: identity 127\.0\.0\.1:50051: no answer$/);
+    assert.match(
+      rig.speaker.status('192.0.2.1')?.reason?.message ?? '',
+      /^no connection to the BGP daemon: identity 127\.0\.0\.1:50051: no answer$/,
+    );
     const document = rig.speaker.document();
     assert.deepEqual([document.state, document.attempts, document.daemon, document.paths.announced], ['unreachable', 1, null, 0]);
     assert.ok(document.nextRetryMilliseconds! >= 80 && document.nextRetryMilliseconds! <= 120, 'a fifth of jitter');
