@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { AddressDriver } from '../drivers/addresses.ts';
 import { AnnouncedAddressDriver } from '../drivers/announced-addresses.ts';
-import { describeSync, IpvsSyncDriver } from '../drivers/ipvs-sync.ts';
 import { IpvsDriver } from '../drivers/ipvs.ts';
 import { describeSync, IpvsSyncDriver } from '../drivers/ipvs-sync.ts';
 import type { SysctlJournal } from '../drivers/journal.ts';
@@ -69,7 +68,6 @@ async function parts(context: CommandContext, note: (text: string) => void): Pro
     ...(await bgpParts(context, note)),
     // Withdrawn before IPVS lets go: a client that asks meanwhile gets no answer rather than a refusal.
     await announcedPart(ports, vipInterface),
-    ...(await ifSupported(() => syncPart(ports, journal))),
     ...(await ifSupported(() => ipvsPart(ports, placed, journal))),
     await linkPart(addresses),
     ...(await ifSupported(() => natPart(ports, iptablesChain, note))),
@@ -85,13 +83,6 @@ async function announcedPart({ links }: Kernel, vipInterface: string): Promise<P
   const announced = new AnnouncedAddressDriver(links, '', vipInterface);
   const operations = await announced.cleanupOperations();
   return { name: 'announced addresses', changes: operations.map(describeLink), apply: () => announced.apply(operations) };
-}
-
-/** Before the services: what they lose is nobody's to copy. */
-async function syncPart({ ipvs: port }: Kernel, journal: SysctlJournal): Promise<Part> {
-  const sync = new IpvsSyncDriver(port, journal);
-  const operations = await sync.cleanupOperations();
-  return { name: 'connection synchronization', changes: operations.map(describeSync), apply: () => sync.apply(operations) };
 }
 
 async function ipvsPart({ ipvs: port }: Kernel, placed: ReadonlySet<string>, journal: SysctlJournal): Promise<Part> {
