@@ -217,6 +217,17 @@ describe('an aggregate', () => {
     await rig.stop();
   });
 
+  test('that is refused leaves the host routes whose place it was to take', async () => {
+    const rig = new SpeakerRig({ routes });
+    rig.daemon.setOurs(route('192.0.2.1/32'));
+    rig.daemon.failNext('add', 'refuse');
+    await rig.settled(['192.0.2.1']);
+    assert.deepEqual([...rig.daemon.ours.keys()], ['192.0.2.1/32']);
+    await rig.clock.advance(1000);
+    assert.deepEqual([...rig.daemon.ours.keys()], ['192.0.2.0/24']);
+    await rig.stop();
+  });
+
   test('takes the place of host routes before these go, and the other way round', async () => {
     const rig = new SpeakerRig({ routes });
     rig.daemon.setOurs(route('192.0.2.1/32'));

@@ -5,19 +5,12 @@
 import { hostOf, hostPrefix, Routing, samePath, shuttingDown } from '../../desired/bgp.ts';
 import type { BgpConfig, BgpPath, RouteOptions } from '../../model/bgp.ts';
 import type { Address } from '../../model/cluster.ts';
+import { Alterations, type Alteration } from './alterations.ts';
 
 export interface PathWork {
   /** First: somebody may wait for these before a VIP is dismantled. */
   readonly withdraw: readonly string[];
   readonly add: readonly BgpPath[];
-}
-
-/** Routes that the daemon shows otherwise than they were written, as of one list. */
-export interface Alterations {
-  /** They are written once more; it is worth looking soon what comes of it. */
-  readonly mended: number;
-  /** They were, to no avail: from now on they stay as the daemon has them. */
-  readonly accepted: number;
 }
 
 /** On the way to a planned stop: routes say that they are about to go, and then are gone. */
@@ -43,8 +36,7 @@ export class RouteLedger {
   #dirty = new Set<string>();
   /** A call about these is under way. */
   readonly #writing = new Set<string>();
-  /** What the daemon shows instead of what it took. */
-  readonly #altered = new Map<string, { readonly sent: BgpPath; readonly seen: BgpPath; readonly accepted: boolean }>();
+  readonly #alterations = new Alterations();
 
   constructor(options: RouteOptions) {
     this.#options = options;
@@ -172,20 +164,25 @@ export class RouteLedger {
     this.#lookAtLeftovers();
   }
 
-  /** The daemon's own list, of {@link prefixes} at least. */
-  listed(ours: ReadonlyMap<string, BgpPath>): Alterations {
-    const before = this.#held;
+  /** The daemon's own list, of {@link prefixes} at least. Returns what has become of routes that were written. */
+  listed(ours: ReadonlyMap<string, BgpPath>): readonly Alteration[] {
     const held = new Map(ours);
-    for (const prefix of this.#altered.keys()) if (!held.has(prefix)) this.#altered.delete(prefix);
-    const found = [...ours].map(([prefix, seen]) => this.#compare(prefix, seen, before, held));
+    const altered: Alteration[] = [];
+    this.#alterations.retain(held);
+    for (const [prefix, seen] of ours) {
+      const wanted = this.#members.has(prefix) ? this.#target(prefix, seen) : undefined;
+      const alteration = this.#alterations.compare(wanted, this.#held?.get(prefix), seen);
+      if (alteration === undefined) continue;
+      altered.push(alteration);
+      if (alteration !== 'mended' && wanted !== undefined) held.set(prefix, wanted);
+    }
     this.#held = held;
     this.#writing.clear();
     this.#leftovers.clear();
     for (const prefix of held.keys()) if (!this.#members.has(prefix)) this.#leftovers.add(prefix);
     for (const prefix of this.#released) if (!this.#leftovers.has(prefix)) this.#released.delete(prefix);
     this.#dirty = new Set([...this.#members.keys(), ...this.#leftovers]);
-    const count = (what: (typeof found)[number]): number => found.filter((one) => one === what).length;
-    return { mended: count('mended'), accepted: count('accepted') };
+    return altered;
   }
 
   /** What the daemon has is not known any more. */
@@ -297,30 +294,5 @@ export class RouteLedger {
       if (this.holds(prefix)) this.#leftovers.add(prefix);
     }
     return prefix;
-  }
-
-  /**
-   * A route that is not as it was written is written once more. When it still is the same other one then, it is a policy
-   * of the daemon's operator that makes it so, and it stays.
-   */
-  #compare(
-    prefix: string,
-    seen: BgpPath,
-    before: ReadonlyMap<string, BgpPath> | undefined,
-    held: Map<string, BgpPath>,
-  ): keyof Alterations | undefined {
-    const wanted = this.#members.has(prefix) ? this.#target(prefix, seen) : undefined;
-    const sent = before?.get(prefix);
-    if (wanted === undefined || samePath(wanted, seen)) {
-      this.#altered.delete(prefix);
-      return undefined;
-    }
-    if (sent === undefined || !samePath(sent, wanted)) return undefined;
-    const known = this.#altered.get(prefix);
-    const again = known !== undefined && samePath(known.sent, wanted) && samePath(known.seen, seen);
-    if (again) held.set(prefix, wanted);
-    this.#altered.set(prefix, { sent: wanted, seen, accepted: again });
-    if (!again) return 'mended';
-    return known.accepted ? undefined : 'accepted';
   }
 }

@@ -1,9 +1,11 @@
 /** One connection to the daemon, from the first question until it breaks. Ends by an error; what is next is the speaker's to say. */
 import { Backoff } from '../../model/backoff.ts';
 import type { BgpConfig } from '../../model/bgp.ts';
-import { DaemonError, type BgpDaemon, type DaemonEvent, type DaemonFailure, type DaemonIdentity, type PeerStatus } from './daemon.ts';
+import { DaemonError, type BgpDaemon, type DaemonFailure, type DaemonIdentity, type PeerStatus } from './daemon.ts';
+import type { Alteration } from './alterations.ts';
 import type { RouteLedger } from './ledger.ts';
 import type { Neighbours } from './neighbours.ts';
+import { News } from './news.ts';
 import { conflictsIn, oursOf, type PathConflict } from './paths.ts';
 import type { SpeakerOptions } from './speaker-options.ts';
 
@@ -33,8 +35,6 @@ export interface SessionHooks {
 
 /** Routes in one call. What is to go waits for the end of a call that adds. */
 const batch = 1000;
-/** The stream of news begins with an answer; without one, no break would be noticed. */
-const newsMilliseconds = 5000;
 /** A route that was changed is looked at again so long after it was mended. */
 const mendedMilliseconds = 1000;
 /** Neighbours are listed at most so often, however much they tell. */
@@ -53,7 +53,7 @@ export class Session {
   readonly #options: SpeakerOptions;
   readonly #hooks: SessionHooks;
   readonly #retry: Backoff;
-  readonly #news = new AbortController();
+  readonly #news: News;
   #over = false;
   #listAt = Number.POSITIVE_INFINITY;
   #peersAt = Number.POSITIVE_INFINITY;
@@ -63,7 +63,6 @@ export class Session {
   /** Neighbours were written after they were last listed for that reason. */
   #manageAgain = false;
   #retryAt = Number.POSITIVE_INFINITY;
-  #gap: () => void = () => {};
   #wake: () => void = () => {};
 
   constructor(daemon: BgpDaemon, state: SpeakerState, options: SpeakerOptions, hooks: SessionHooks) {
@@ -71,6 +70,17 @@ export class Session {
     this.#state = state;
     this.#options = options;
     this.#hooks = hooks;
+    this.#news = new News(daemon, options.clock, {
+      gap: () => {
+        this.#listAt = Number.NEGATIVE_INFINITY;
+        this.#reconsiderPeers();
+        this.#wake();
+      },
+      peer: () => {
+        this.#peersAt = Math.min(this.#peersAt, this.#peersSeen + peersPace);
+        this.#wake();
+      },
+    });
     this.#retry = new Backoff({ random: options.random, longest: 10_000 });
   }
 
@@ -110,7 +120,7 @@ export class Session {
     } finally {
       this.#over = true;
       signal.removeEventListener('abort', stop);
-      this.#news.abort();
+      this.#news.end();
       this.#wake();
       this.#daemon.close();
     }
@@ -118,9 +128,7 @@ export class Session {
 
   async #serve(broke: (error: unknown) => void): Promise<void> {
     this.#state.identity = await this.#introduce();
-    const listening = this.#listening();
-    void this.#listen(broke);
-    await listening;
+    await this.#news.begin(broke);
     this.#state.neighbours.connected(this.#state.identity.major);
     await this.#lookAtPeers();
     await this.#list();
@@ -149,59 +157,29 @@ export class Session {
     return started;
   }
 
-  /** Resolves when news are listened to: whatever changes from then on is told. */
-  #listening(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const late = new DaemonError('Timeout', 'watchEvent', this.#daemon.endpoint, `nothing was told within ${newsMilliseconds} ms`);
-      const timer = this.#options.clock.after(newsMilliseconds, () => reject(late));
-      this.#news.signal.addEventListener('abort', () => timer.cancel(), { once: true });
-      this.#gap = () => {
-        timer.cancel();
-        // From now on, a gap is one.
-        this.#gap = () => {
-          this.#listAt = Number.NEGATIVE_INFINITY;
-          this.#reconsiderPeers();
-        };
-        resolve();
-      };
-    });
-  }
-
-  async #listen(broke: (error: unknown) => void): Promise<void> {
-    try {
-      for await (const event of this.#daemon.watch(this.#news.signal)) {
-        if (this.#over) return;
-        this.#hear(event);
-      }
-      broke(new DaemonError('Unreachable', 'watchEvent', this.#daemon.endpoint, 'the stream of news ended'));
-    } catch (error) {
-      broke(error);
-    }
-  }
-
-  #hear(event: DaemonEvent): void {
-    if (event.kind === 'gap') this.#gap();
-    else this.#peersAt = Math.min(this.#peersAt, this.#peersSeen + peersPace);
-    this.#wake();
-  }
-
   /** What the daemon has; only for these prefixes where they are given. */
   async #list(prefixes?: readonly string[]): Promise<void> {
     const { ledger, identity, refused } = this.#state;
-    const { clock, log, auditMilliseconds = 60_000 } = this.#options;
+    const { clock, auditMilliseconds = 60_000 } = this.#options;
     // A gap while this is under way asks for another.
     this.#listAt = clock.now() + auditMilliseconds;
     this.#retryAt = Number.POSITIVE_INFINITY;
     const audit = prefixes !== undefined;
     const listed = prefixes?.length === 0 ? [] : await this.#ask(this.#daemon.list(prefixes));
-    const { mended, accepted } = ledger.listed(oursOf(listed));
-    if (mended > 0) this.#listAt = Math.min(this.#listAt, clock.now() + mendedMilliseconds);
-    if (mended > 0) log.info('routes were changed by somebody else, and are written again', { routes: mended });
-    if (accepted > 0) log.warn('the BGP daemon keeps other routes than it was given, and they are left so', { routes: accepted });
+    this.#consider(ledger.listed(oursOf(listed)));
     this.#state.conflicts = conflictsIn(listed, identity?.asn ?? 0, (prefix) => ledger.wants(prefix));
     for (const prefix of refused.keys()) if (!ledger.wants(prefix) && !ledger.holds(prefix)) refused.delete(prefix);
     if (audit) this.#reconsiderPeers();
     this.#hooks.changed('all');
+  }
+
+  #consider(altered: readonly Alteration[]): void {
+    const { log, clock } = this.#options;
+    const count = (kind: Alteration): number => altered.filter((one) => one === kind).length;
+    const [mended, accepted] = [count('mended'), count('accepted')];
+    if (mended > 0) this.#listAt = Math.min(this.#listAt, clock.now() + mendedMilliseconds);
+    if (mended > 0) log.info('routes were changed by somebody else, and are written again', { routes: mended });
+    if (accepted > 0) log.warn('the BGP daemon keeps other routes than it was given, and they are left so', { routes: accepted });
   }
 
   #reconsiderPeers(): void {

@@ -1,7 +1,7 @@
 import type { RouteOptions } from '../../model/bgp.ts';
 import type { Clock, Random } from '../../model/clock.ts';
 import type { Address } from '../../model/cluster.ts';
-import type { BgpDaemon, PeerStatus } from './daemon.ts';
+import type { BgpDaemon } from './daemon.ts';
 
 type Write = (message: string, fields?: Readonly<Record<string, unknown>>) => void;
 
@@ -31,6 +31,4 @@ export interface SpeakerOptions {
   readonly withdrawMilliseconds?: number;
   /** VIPs whose status is another than it was, all that changed at one moment together. */
   readonly onChanged?: (vips: readonly Address[]) => void;
-  /** Neighbours as last seen, when a session came or went, or one was set up or removed. */
-  readonly onPeers?: (peers: readonly PeerStatus[]) => void;
 }

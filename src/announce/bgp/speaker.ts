@@ -1,14 +1,15 @@
 /** Keeps the daemon's routes and neighbours equal to what is wanted, over connections that come and go. */
 import { isDeepStrictEqual } from 'node:util';
-import { Routing, routes } from '../../desired/bgp.ts';
+import { Routing } from '../../desired/bgp.ts';
 import { Backoff } from '../../model/backoff.ts';
 import type { BgpConfig } from '../../model/bgp.ts';
 import type { Address, Reason } from '../../model/cluster.ts';
 import type { AnnouncementStatus } from '../announcer.ts';
-import { DaemonError, type ListedPath, type PeerStatus } from './daemon.ts';
+import { DaemonError, type PeerStatus } from './daemon.ts';
 import { RouteLedger } from './ledger.ts';
 import { Neighbours } from './neighbours.ts';
-import { diffPaths } from './paths.ts';
+import { planPaths } from './plan.ts';
+import { PlannedStop } from './planned-stop.ts';
 import { mismatch, Session, type SpeakerState } from './session.ts';
 import { deaf, outline } from './sessions.ts';
 import type { SpeakerOptions } from './speaker-options.ts';
@@ -26,15 +27,12 @@ export class Speaker implements Speaking {
   readonly #backoff: Backoff;
   /** For what the daemon does; a connection that breaks ends it. */
   readonly #waiters: Waiters;
-  /** For time to pass in a planned stop. */
-  readonly #holds: Waiters;
+  readonly #plannedStop: PlannedStop;
   readonly #teller: StatusTeller;
   readonly #withdrawMilliseconds: number;
   /** `idle`: {@link run} is not running. */
   #link: 'idle' | 'connecting' | 'connected' | 'unreachable' = 'idle';
   #session: Session | undefined;
-  /** Of {@link run}. */
-  #signal: AbortSignal | undefined;
   /** Why there is no connection. */
   #error: string | undefined;
   #reported: string | undefined;
@@ -54,9 +52,14 @@ export class Speaker implements Speaking {
     };
     this.#backoff = new Backoff({ random: options.random, longest: longestRetry });
     this.#waiters = new Waiters(options.clock);
-    this.#holds = new Waiters(options.clock);
     this.#withdrawMilliseconds = options.withdrawMilliseconds ?? 2000;
     const { ledger } = this.#state;
+    this.#plannedStop = new PlannedStop({
+      ...{ ledger, clock: options.clock, log: options.log, waiters: this.#waiters, answerMilliseconds: this.#withdrawMilliseconds },
+      link: () => ({ answers: this.#reachable, connected: this.#link === 'connected' }),
+      changed: () => this.#moved('all'),
+      problem: () => this.#problem,
+    });
     this.#teller = new StatusTeller({
       ...{ addresses: () => ledger.addresses, status: (address) => this.status(address), tell: options.onChanged },
     });
@@ -141,31 +144,19 @@ export class Speaker implements Speaking {
   }
 
   async plan(addresses: readonly Address[]): Promise<readonly PathChange[]> {
-    const wanted = this.#state.config?.wanted;
     const daemon = this.#options.connect();
-    let listed: readonly ListedPath[];
     try {
-      const { asn } = await daemon.identity();
-      // One that has no autonomous system yet has no routes either.
-      listed = asn === 0 ? [] : await daemon.list();
+      return await planPaths(daemon, addresses, new Routing(this.#options.routes, this.#state.config?.wanted));
     } finally {
       daemon.close();
     }
-    const paths = [...routes(addresses, new Routing(this.#options.routes, wanted))].map(([prefix, { path }]) => [prefix, path] as const);
-    const { add, replace, withdraw } = diffPaths(new Map(paths), listed);
-    return [
-      ...add.map((path) => ({ op: 'addPath', path }) as const),
-      ...replace.map((path) => ({ op: 'replacePath', path }) as const),
-      ...withdraw.map((prefix) => ({ op: 'withdrawPath', prefix }) as const),
-    ];
   }
 
   async run(signal: AbortSignal): Promise<void> {
     this.#link = 'connecting';
-    this.#signal = signal;
     const stop = (): void => {
       this.#waiters.giveUp();
-      this.#holds.giveUp();
+      this.#plannedStop.abandon();
       this.#hurry();
     };
     signal.addEventListener('abort', stop, { once: true });
@@ -182,31 +173,10 @@ export class Speaker implements Speaking {
   }
 
   drain(milliseconds: number): Promise<void> {
-    if (milliseconds <= 0) return Promise.resolve();
-    this.#draining ??= this.#drain(milliseconds);
+    // Without a run, nobody would do it.
+    if (milliseconds <= 0 || this.#link === 'idle') return Promise.resolve();
+    this.#draining ??= this.#plannedStop.run(milliseconds);
     return this.#draining;
-  }
-
-  async #drain(milliseconds: number): Promise<void> {
-    const { ledger } = this.#state;
-    const { log } = this.#options;
-    const end = this.#options.clock.now() + milliseconds;
-    const quiet = (): boolean | undefined => (ledger.known && !ledger.busy ? true : undefined);
-    ledger.enter('draining');
-    this.#moved('all');
-    const marked = this.#reachable && (await this.#waiters.wait(quiet, this.#withdrawMilliseconds));
-    if (!marked) log.warn('routes could not all be marked for a planned stop', { error: this.#problem });
-    // Without a connection nothing can be said, without a route nobody has to move on.
-    if (this.#link === 'connected' && !ledger.empty) {
-      log.info('routes say that they are about to go', { routes: ledger.announced, milliseconds });
-      await this.#holds.wait(() => undefined, Math.max(0, end - this.#options.clock.now()));
-    }
-    if (this.#signal === undefined || isAborted(this.#signal)) return;
-    ledger.enter('drained');
-    this.#moved('all');
-    const gone = this.#reachable && (await this.#waiters.wait(quiet, this.#withdrawMilliseconds));
-    if (gone && ledger.empty) log.info('routes are withdrawn');
-    else log.warn('routes could not all be withdrawn', { error: this.#problem });
   }
 
   /** An answer may come. */
@@ -282,7 +252,6 @@ export class Speaker implements Speaking {
     const now = outline(peers);
     if (now === this.#outline) return;
     this.#outline = now;
-    this.#options.onPeers?.(peers);
     this.#teller.touch('all');
   }
 
