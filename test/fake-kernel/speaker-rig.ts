@@ -98,7 +98,8 @@ export class SpeakerRig {
   async waited<T>(answer: Promise<T>): Promise<T> {
     const state = { over: false };
     const watched = answer.finally(() => (state.over = true));
-    for (await this.clock.advance(0); !state.over;) await this.clock.advance(50);
+    await this.clock.advance(0);
+    while (!state.over) await this.clock.advance(50);
     return watched;
   }
 

@@ -177,7 +177,6 @@ export class RouteLedger {
       if (alteration !== 'mended' && wanted !== undefined) held.set(prefix, wanted);
     }
     this.#held = held;
-    this.#writing.clear();
     this.#leftovers.clear();
     for (const prefix of held.keys()) if (!this.#members.has(prefix)) this.#leftovers.add(prefix);
     for (const prefix of this.#released) if (!this.#leftovers.has(prefix)) this.#released.delete(prefix);
@@ -194,7 +193,7 @@ export class RouteLedger {
 
   /**
    * What is to be written now, at most `limit` routes, either to take back or to add: what is to be added may be wanted no more when that
-   * is done. To be answered by {@link wrote}, {@link listed} or {@link forget}.
+   * is done. To be answered by {@link wrote} or {@link forget}.
    */
   take(limit: number): PathWork {
     const held = this.#held;
