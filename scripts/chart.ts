@@ -20,6 +20,7 @@ const schemaFile = join(chartFolder, 'values.schema.json');
 const ownedByChart: ReadonlySet<FlagName> = new Set<FlagName>([
   ...(['mode', 'nodename', 'compute-iface', 'config-name', 'config-namespace', 'config-key', 'agent-namespace'] as const),
   ...(['source-file', 'kubeconfig', 'state-dir', 'sysctl-dir', 'nat-backend'] as const),
+  ...(['bgp-endpoint', 'bgp-communities', 'bgp-drain', 'bgp-tls-ca', 'bgp-tls-cert', 'bgp-tls-key'] as const),
 ]);
 
 type JsonSchema = Record<string, unknown>;
@@ -52,6 +53,18 @@ function flagsSchema(): JsonSchema {
   const names = (Object.keys(flags) as FlagName[]).filter((name) => !ownedByChart.has(name));
   return strict(Object.fromEntries(names.map((name) => [name, flagSchema(flags[name])])), { description: 'Flags of the agent, by name.' });
 }
+
+/** Longest of --bgp-drain. */
+const longestDrainSeconds = 600;
+
+const bgpValues: JsonSchema = strict({
+  endpoint: { type: 'string', minLength: 1 },
+  communities: { type: 'array', items: text() },
+  drainSeconds: { type: 'integer', minimum: 0, maximum: longestDrainSeconds },
+  passwordSecret: text(),
+  tlsSecret: text(),
+  tlsClient: { type: 'boolean' },
+});
 
 const reference = (name: string): JsonSchema => ({ $ref: `#/definitions/${name}` });
 
@@ -95,6 +108,8 @@ export function valuesSchema(): JsonSchema {
       director: agentSchema({
         kind: { enum: ['Deployment', 'DaemonSet'] },
         combined: { type: 'boolean' },
+        mode: { enum: ['arp', 'bgp'] },
+        bgp: bgpValues,
         nodeSelector: { ...mapOfTexts, minProperties: 1 },
       }),
       realserver: agentSchema(),

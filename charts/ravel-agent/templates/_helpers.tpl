@@ -66,6 +66,15 @@ app.kubernetes.io/component: {{ . }}
 {{- $values := index .root.Values .component -}}
 {{- $director := eq .component "director" -}}
 {{- $legacy := ne $root.Values.natBackend "nftables" -}}
+{{- $routed := and $director (eq (toString $values.mode) "bgp") -}}
+{{- $bgp := $values.bgp | default dict -}}
+{{- if and $routed $values.combined -}}
+{{- fail "director.mode=bgp and director.combined=true: such a director does not serve pods of its own node yet; leave one out" -}}
+{{- end -}}
+{{- $socket := "" -}}
+{{- if and $routed (hasPrefix "unix:" $bgp.endpoint) -}}
+{{- $socket = dir (trimPrefix "unix:" $bgp.endpoint) -}}
+{{- end -}}
 metadata:
   labels:
     {{- include "ravel-agent.labels" . | nindent 4 }}
@@ -86,7 +95,7 @@ spec:
   # Variables such as RAVEL_..._SERVICE_HOST would only be in the way of those that the agent reads.
   enableServiceLinks: false
   priorityClassName: {{ $values.priorityClassName }}
-  terminationGracePeriodSeconds: {{ $values.terminationGracePeriodSeconds }}
+  terminationGracePeriodSeconds: {{ if $routed }}{{ add $values.terminationGracePeriodSeconds $bgp.drainSeconds }}{{ else }}{{ $values.terminationGracePeriodSeconds }}{{ end }}
   {{- with $root.Values.imagePullSecrets }}
   imagePullSecrets:
     {{- toYaml . | nindent 4 }}
@@ -101,7 +110,7 @@ spec:
       image: {{ printf "%s:%s" $root.Values.image.repository (default $root.Chart.AppVersion $root.Values.image.tag) | quote }}
       imagePullPolicy: {{ $root.Values.image.pullPolicy }}
       args:
-        - --mode={{ if and $director $values.combined }}director,realserver{{ else }}{{ .component }}{{ end }}
+        - --mode={{ if $routed }}bgp{{ else if and $director $values.combined }}director,realserver{{ else }}{{ .component }}{{ end }}
         - --nodename=$(NODE_NAME)
         - --compute-iface={{ required (printf "interface, or %s.interface: the interface that faces the segment, such as eth0" .component) (default $root.Values.interface $values.interface) }}
         - --config-namespace={{ include "ravel-agent.configNamespace" $root }}
@@ -109,6 +118,12 @@ spec:
         - --config-key={{ $root.Values.configMap.key }}
         - --agent-namespace={{ $root.Release.Namespace }}
         - --nat-backend={{ $root.Values.natBackend }}
+        {{- if $routed }}
+        {{- range $bgp.communities }}
+        - {{ printf "--bgp-communities=%s" . | quote }}
+        {{- end }}
+        - --bgp-drain={{ $bgp.drainSeconds }}s
+        {{- end }}
         {{- with include "ravel-agent.flags" . | trim }}
         {{- . | nindent 8 }}
         {{- end }}
@@ -120,6 +135,17 @@ spec:
         {{- if $root.Values.sysctls.mount }}
         - { name: RAVEL_SYSCTL_DIR, value: /host/proc/sys }
         {{- end }}
+        {{- if $routed }}
+        - { name: RAVEL_MODE, value: bgp }
+        - { name: RAVEL_BGP_ENDPOINT, value: {{ $bgp.endpoint | quote }} }
+        {{- if $bgp.tlsSecret }}
+        - { name: RAVEL_BGP_TLS_CA, value: /etc/ravel-agent/bgp-tls/ca.crt }
+        {{- if $bgp.tlsClient }}
+        - { name: RAVEL_BGP_TLS_CERT, value: /etc/ravel-agent/bgp-tls/tls.crt }
+        - { name: RAVEL_BGP_TLS_KEY, value: /etc/ravel-agent/bgp-tls/tls.key }
+        {{- end }}
+        {{- end }}
+        {{- end }}
       # No probes: what goes wrong in the cluster or the kernel is retried by the agent itself and told in its log, in Events and by
       # `ravel-agent status`, and a restart would mend none of it. A process that ends is started again without a probe.
       securityContext:
@@ -128,7 +154,10 @@ spec:
         readOnlyRootFilesystem: true
         capabilities:
           drop: [ALL]
-          {{- if $director }}
+          {{- if and $routed (not $legacy) }}
+          # NET_ADMIN: IPVS, addresses, rules, kernel settings. Nothing is sent on the segment.
+          add: [NET_ADMIN]
+          {{- else if $director }}
           # NET_ADMIN: IPVS, addresses, rules, kernel settings. NET_RAW: gratuitous ARP and neighbour advertisements, and listening for who
           # else claims a VIP.
           add: [NET_ADMIN, NET_RAW]
@@ -150,6 +179,15 @@ spec:
         # Everybody on the node who changes legacy tables agrees by this file.
         - { name: xtables-lock, mountPath: /run/xtables.lock }
         {{- end }}
+        {{- if $socket }}
+        - { name: bgp-socket, mountPath: {{ $socket | quote }} }
+        {{- end }}
+        {{- if and $routed $bgp.passwordSecret }}
+        - { name: bgp-passwords, mountPath: /etc/ravel-agent/bgp, readOnly: true }
+        {{- end }}
+        {{- if and $routed $bgp.tlsSecret }}
+        - { name: bgp-tls, mountPath: /etc/ravel-agent/bgp-tls, readOnly: true }
+        {{- end }}
   volumes:
     - name: state
       hostPath: { path: {{ $root.Values.stateDirectory | quote }}, type: DirectoryOrCreate }
@@ -161,6 +199,20 @@ spec:
     {{- if $legacy }}
     - name: xtables-lock
       hostPath: { path: /run/xtables.lock, type: FileOrCreate }
+    {{- end }}
+    {{- if $socket }}
+    # The folder: a daemon that starts anew makes a new socket in it.
+    - name: bgp-socket
+      hostPath: { path: {{ $socket | quote }}, type: Directory }
+    {{- end }}
+    {{- if and $routed $bgp.passwordSecret }}
+    # 256 is 0400.
+    - name: bgp-passwords
+      secret: { secretName: {{ $bgp.passwordSecret | quote }}, defaultMode: 256 }
+    {{- end }}
+    {{- if and $routed $bgp.tlsSecret }}
+    - name: bgp-tls
+      secret: { secretName: {{ $bgp.tlsSecret | quote }}, defaultMode: 256 }
     {{- end }}
   {{- with $values.nodeSelector }}
   nodeSelector:

@@ -8,6 +8,7 @@ import { runCommandLine } from '../../../src/cli/command-line.ts';
 import type { Command } from '../../../src/cli/command.ts';
 import { flags, type FlagName } from '../../../src/cli/flags.ts';
 import { resolveFlags } from '../../../src/cli/resolve.ts';
+import { parseCommunities } from '../../../src/model/communities.ts';
 import type { AgentOptions } from '../../../src/modes/options.ts';
 import { componentsOf, manifestsOf, podOf, type Component } from './manifests.ts';
 
@@ -61,7 +62,7 @@ test('the agent understands every argument of every set of values', async () => 
   for (const set of valueSets().keys())
     for (const component of componentsOf(manifestsOf(set))) {
       const options = await optionsOf(set, component);
-      assert.equal(options.mode, component);
+      assert.equal(options.mode, set === 'bgp' && component === 'director' ? 'bgp' : component);
       assert.equal(options.combined, set === 'combined' && component === 'director' ? true : undefined);
       assert.equal(options.natBackend, set === 'combined' ? 'auto' : 'nftables');
       assert.equal(options.nodeName, 'node-7');
@@ -81,6 +82,26 @@ test('the values arrive as options', async () => {
   assert.equal(realserver.masquerade.enabled, false, 'the value of the mode goes before the common one, also when it is false');
   assert.equal(director.masquerade.enabled, true);
   assert.equal(realserver.handoverMilliseconds, 2000);
+});
+
+test('what is said about routes arrives as options', async () => {
+  const { bgp, ipvsSync, coordinatorPorts } = await optionsOf('bgp', 'director');
+  assert.equal(bgp?.endpoint, 'unix:/run/gobgpd/api.sock');
+  assert.deepEqual(bgp.tls, {
+    ...{ caFile: '/etc/ravel-agent/bgp-tls/ca.crt', certificateFile: '/etc/ravel-agent/bgp-tls/tls.crt' },
+    keyFile: '/etc/ravel-agent/bgp-tls/tls.key',
+  });
+  assert.deepEqual(bgp.attributes, parseCommunities(['65000:100', 'no-export', '65000:1:2']));
+  assert.equal(bgp.drainMilliseconds, 30_000);
+  assert.deepEqual(
+    bgp.peers?.map(({ address, passwordFile, bfd }) => [address, passwordFile, bfd?.transmitMilliseconds]),
+    [
+      ['10.0.0.1', '/etc/ravel-agent/bgp/tor', undefined],
+      ['10.0.0.2', undefined, 300],
+    ],
+  );
+  assert.deepEqual([ipvsSync, coordinatorPorts], [{ interface: 'eth0', syncId: 7 }, [44_444]]);
+  assert.equal((await optionsOf('directors', 'director')).bgp, undefined);
 });
 
 test('an argument that the agent does not know, or that has no effect, is noticed', async () => {

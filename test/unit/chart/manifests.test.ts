@@ -10,6 +10,8 @@ const sets = [...valueSets().keys()];
 const helm = findHelm();
 const withoutHelm = helm === undefined ? 'no Helm here; scripts/go-programs helm builds one' : false;
 
+const sendsFrames = (component: Component, set: string): boolean => set === 'combined' || (component === 'director' && set !== 'bgp');
+
 const eachPod = (check: (pod: ReturnType<typeof podOf>, component: Component, set: string) => void): void => {
   for (const set of sets) {
     const manifests = manifestsOf(set);
@@ -18,7 +20,7 @@ const eachPod = (check: (pod: ReturnType<typeof podOf>, component: Component, se
 };
 
 test('there are sets of values, and both modes in them', () => {
-  assert.deepEqual(sets, ['combined', 'directors', 'full', 'minimal', 'realservers']);
+  assert.deepEqual(sets, ['bgp', 'combined', 'directors', 'full', 'minimal', 'realservers']);
   assert.deepEqual(componentsOf(manifestsOf('minimal')), ['director', 'realserver']);
   assert.deepEqual(componentsOf(manifestsOf('directors')), ['director']);
   assert.deepEqual(componentsOf(manifestsOf('realservers')), ['realserver']);
@@ -54,6 +56,12 @@ test('Helm refuses values that would not work, and says where', { skip: withoutH
     [['--set', 'natBackend=nft'], /natBackend/],
     [['--set', 'director.combined=1'], /combined/],
     [['--set', 'flags.nat-backend=nftables'], /nat-backend/],
+    [['--set', 'director.mode=ospf'], /mode/],
+    [['--set', 'director.mode=bgp,director.combined=true'], /director\.mode=bgp and director\.combined=true/],
+    [['--set', 'director.bgp.drainSeconds=601'], /drainSeconds/],
+    [['--set', 'director.bgp.drain=1'], /drain/],
+    [['--set', 'flags.bgp-drain=1s'], /bgp-drain/],
+    [['--set-json', 'config={"config":{},"bgp":{"peers":[{"address":"10.0.0.1"}]}}'], /asn/],
   ] as const) {
     const { status, stderr } = render(...words);
     assert.notEqual(status, 0, words.join(' '));
@@ -129,7 +137,8 @@ test('a pod may do what netlink asks for, and nothing else', () => {
     assert.deepEqual(container.securityContext, {
       ...{ privileged: false, allowPrivilegeEscalation: false, readOnlyRootFilesystem: true },
       // Legacy tables are read through a raw socket.
-      capabilities: { drop: ['ALL'], add: component === 'director' || set === 'combined' ? ['NET_ADMIN', 'NET_RAW'] : ['NET_ADMIN'] },
+      // A director that is announced by routes sends nothing on the segment.
+      capabilities: { drop: ['ALL'], add: sendsFrames(component, set) ? ['NET_ADMIN', 'NET_RAW'] : ['NET_ADMIN'] },
     });
     assert.deepEqual(spec.securityContext?.seccompProfile, { type: 'RuntimeDefault' });
     assert.deepEqual([spec.hostNetwork, spec.hostPID, spec.hostIPC, spec.enableServiceLinks], [true, undefined, undefined, false]);
@@ -142,19 +151,33 @@ test('what is mounted of the node: the state folder, the settings that the mode 
     const state = set === 'full' ? '/var/lib/ravel' : '/run/ravel-agent';
     const settings = component === 'director' ? '/proc/sys/net/ipv4' : '/proc/sys/net/ipv4/conf';
     const lock = '/run/xtables.lock';
-    const expected = set === 'full' ? [state] : set === 'combined' ? [state, settings, lock] : [state, settings];
+    const routed = set === 'bgp' && component === 'director';
+    const common = set === 'full' ? [state] : set === 'combined' ? [state, settings, lock] : [state, settings];
+    const expected = routed ? [...common, '/run/gobgpd'] : common;
+    const secrets = routed ? ['/etc/ravel-agent/bgp', '/etc/ravel-agent/bgp-tls'] : [];
     assert.deepEqual(
-      spec.volumes?.map(({ hostPath }) => hostPath?.path),
+      spec.volumes?.filter(({ secret }) => secret === undefined).map(({ hostPath }) => hostPath?.path),
       expected,
     );
     assert.deepEqual(
       container.volumeMounts?.map(({ mountPath }) => mountPath),
-      expected.map((path) => (path === settings ? `/host${path}` : path)),
+      [...expected.map((path) => (path === settings ? `/host${path}` : path)), ...secrets],
     );
-    const mounted = spec.volumes.find(({ hostPath }) => hostPath?.path === lock);
+    assert.deepEqual(
+      spec.volumes?.flatMap(({ secret }) => (secret === undefined ? [] : [`${secret.secretName} ${secret.defaultMode}`])),
+      // 0400: for root, and nobody else in the container.
+      routed ? ['bgp-passwords 256', 'bgp-tls 256'] : [],
+    );
+    const mounted = spec.volumes?.find(({ hostPath }) => hostPath?.path === lock);
     // A mount without that type would make a folder of it, which no program could lock.
     assert.equal(mounted?.hostPath?.type, set === 'combined' ? 'FileOrCreate' : undefined);
   });
+});
+
+test('a director that is announced by routes has the time to send its clients elsewhere; the others stop as ever', () => {
+  const grace = (set: string, component: Component): number | undefined =>
+    podOf(manifestsOf(set), component).spec.terminationGracePeriodSeconds;
+  assert.deepEqual([grace('bgp', 'director'), grace('bgp', 'realserver'), grace('directors', 'director')], [45, 15, 15]);
 });
 
 test('every container says what it needs and where that ends', () => {
