@@ -4,8 +4,13 @@
  */
 import { createConnection, createServer } from 'node:net';
 
-/** `translating`: a director whose rules lead to the pods of this machine, so that nobody else's need to. */
-export type Presence = 'absent' | 'present' | 'translating';
+const words = ['present', 'translating', 'routed', 'routed translating'] as const;
+
+/**
+ * `translating`: a director whose rules lead to the pods of this machine, so that nobody else's need to. `routed`: one that
+ * keeps silent on the segment, as a realserver does.
+ */
+export type Presence = 'absent' | (typeof words)[number];
 
 export interface CoordinatorPort {
   /** Whether a director answers on a port. Never rejects: what cannot be reached is not there. */
@@ -25,7 +30,7 @@ function look(port: number): Promise<Presence> {
     const socket = createConnection({ host, port });
     const end = (): void => {
       socket.destroy();
-      resolve(!connected ? 'absent' : said.startsWith('translating\n') ? 'translating' : 'present');
+      resolve(connected ? (words.find((word) => said.startsWith(`${word}\n`)) ?? 'present') : 'absent');
     };
     socket.setTimeout(patienceMilliseconds, end);
     socket.on('connect', () => (connected = true));

@@ -74,6 +74,9 @@ export function realserverRequirements(facing: readonly string[], inbound: reado
  */
 export const ofDirectors = (key: string): boolean => key.startsWith('net/ipv4/vs/');
 
+/** Whether the host answers on the segment, and for whom. A realserver and a director that is announced by routes want the same. */
+export const ofSilence = (key: string): boolean => /^net\/ipv4\/conf\/[^/]+\/arp_(?:ignore|announce)$/.test(key);
+
 export class SysctlDriver {
   readonly #port: SysctlPort;
   readonly #journal: SysctlJournal;

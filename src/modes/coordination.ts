@@ -1,5 +1,5 @@
 /** One of them at a time: the director and the realserver of one machine, as separate processes. */
-import { tcpCoordinator } from '../drivers/coordinator.ts';
+import { tcpCoordinator, type Presence } from '../drivers/coordinator.ts';
 import { NatChoice } from '../drivers/nat-choice.ts';
 import { SysctlDriver } from '../drivers/sysctls.ts';
 import { errorFields } from '../observe/log.ts';
@@ -19,8 +19,11 @@ export function showingPresence(compose: Compose): Compose {
   return (options, parts) => {
     const composition = compose(options, parts);
     const { clock, random, log, coordinator = tcpCoordinator } = parts;
-    const presence = (): 'present' | 'translating' =>
-      options.colocation !== 'disabled' || composition.translates?.() === true ? 'translating' : 'present';
+    const presence = (): Exclude<Presence, 'absent'> => {
+      const translating = options.colocation !== 'disabled' || composition.translates?.() === true;
+      if (options.mode !== 'bgp') return translating ? 'translating' : 'present';
+      return translating ? 'routed translating' : 'routed';
+    };
     const holder =
       (port: number): Listener =>
       async (signal) => {

@@ -4,7 +4,7 @@
  */
 import type { NatBackend } from '../drivers/nat-backend.ts';
 import { failureOf, merge, type DriverOutcome } from '../drivers/outcome.ts';
-import { ofDirectors, type SysctlDriver } from '../drivers/sysctls.ts';
+import { ofDirectors, ofSilence, type SysctlDriver } from '../drivers/sysctls.ts';
 import type { Presence } from '../drivers/coordinator.ts';
 import type { Address, ClusterState, Reason, VirtualServiceKey } from '../model/cluster.ts';
 import { UnsupportedError } from '../native/errors.ts';
@@ -34,6 +34,8 @@ export class StandbyPlane implements Plane {
   #presence: PresenceState = unknownPresence;
   /** The director that was found last leads to the pods here itself: what rules there are may be its own. */
   #translating = false;
+  /** It keeps silent on the segment, so that the settings for that are its own as well. */
+  #routed = false;
   /** All that was to go is gone. What comes after that is the director's. */
   #stoodDown = false;
   #state: ClusterState | undefined;
@@ -54,7 +56,10 @@ export class StandbyPlane implements Plane {
     const found = await this.#options.look();
     const before = this.#presence;
     this.#presence = nextPresence(before, found !== 'absent', this.#options.patience);
-    if (found !== 'absent') this.#translating = found === 'translating';
+    if (found !== 'absent') {
+      this.#translating = found.endsWith('translating');
+      this.#routed = found.startsWith('routed');
+    }
     if (!this.idle) this.#stoodDown = false;
     return before.present !== this.#presence.present;
   }
@@ -85,7 +90,7 @@ export class StandbyPlane implements Plane {
   /** What is to go, in this order: without its rules a realserver may answer for nothing. */
   async #standDown(): Promise<{ rules: Step; settings: Step }> {
     const { sysctls } = this.#options;
-    const { operations, failures } = await sysctls.plan([], (key) => !ofDirectors(key));
+    const { operations, failures } = await sysctls.plan([], (key) => !ofDirectors(key) && !(this.#routed && ofSilence(key)));
     return {
       rules: this.#translating ? nothing : await this.#rules(),
       settings: {

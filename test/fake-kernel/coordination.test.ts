@@ -154,6 +154,32 @@ suite('C15 c: coordination of a realserver with the director of its machine', ()
     await rig.kill();
   });
 
+  test('beside a director that is announced by routes the host keeps silent: never for a moment does it answer', async () => {
+    const coordinator = new FakeCoordinator();
+    const kernel = freshKernel();
+    const rig = realserver(coordinator, 1, kernel);
+    await rig.publish(whole(stateOf(config)));
+    assert.deepEqual(works(kernel), [true, '1']);
+    kernel.journal.clear();
+    const director = new Rig('bgp', kernel, {}, rig.folder);
+    await director.publish(whole(stateOf(config)));
+    coordinator.presence = 'routed';
+    await rig.advance(5000);
+    await director.advance(65_000);
+    assert.deepEqual(works(kernel), [false, '1']);
+    assert.deepEqual(
+      kernel.journal.calls.filter(({ subject }) => subject.includes('arp_')),
+      [],
+      'neither puts it back',
+    );
+    assert.equal(await hasVip(kernel), true);
+    await director.kill();
+    coordinator.presence = 'absent';
+    await rig.advance(5000);
+    assert.deepEqual(works(kernel), [true, '1']);
+    await rig.kill();
+  });
+
   test("a director's settings below net.ipv4.vs are not put back by a realserver that stands by", async () => {
     const kernel = freshKernel();
     kernel.sysctls.values.set('net/ipv4/vs/expire_nodest_conn', '0');
@@ -217,6 +243,17 @@ suite('coordination: the director', () => {
         [44_444, 'present'],
         [44_445, 'present'],
       ],
+    );
+    await rig.kill();
+  });
+
+  test('one that is announced by routes says that it keeps silent', async () => {
+    const coordinator = new FakeCoordinator();
+    const rig = new Rig('bgp', freshKernel(), { coordinatorPorts: [44_444] }, undefined, {}, { coordinator });
+    await rig.advance(0);
+    assert.deepEqual(
+      coordinator.held.map(({ presence }) => presence()),
+      ['routed'],
     );
     await rig.kill();
   });

@@ -46,7 +46,7 @@ async function placed(mode: Mode, mtu: Record<string, string>) {
 }
 
 suite('C15b MTU of VIPs', () => {
-  for (const mode of ['director', 'realserver'] as const) {
+  for (const mode of ['director', 'bgp', 'realserver'] as const) {
     for (const bytes of ['1500', '4000', '9000']) {
       test(`${mode}: "${bytes}" is applied to the device`, async () => {
         const { mtu, warnings, held } = await placed(mode, { [VIPS[0]!]: bytes });

@@ -33,11 +33,15 @@ test('a held port is seen with the word of its holder, and not any more when it 
   const port = await freePort();
   assert.equal(await look(port), 'absent');
   const stop = new AbortController();
-  let word: 'present' | 'translating' = 'present';
+  let word: Exclude<Presence, 'absent'> = 'present';
   const held = hold(port, () => word, stop.signal);
   assert.equal(await seen(port), 'present');
   word = 'translating';
   assert.equal(await look(port), 'translating');
+  for (const other of ['routed', 'routed translating', 'translating'] as const) {
+    word = other;
+    assert.equal(await look(port), other);
+  }
   // Who connects and never closes does not keep the port, nor others from looking.
   const rude = connect({ host: '127.0.0.1', port, allowHalfOpen: true });
   rude.on('error', () => {});
@@ -54,6 +58,7 @@ test('a director of another make, which says nothing or something else, is prese
     (socket: Socket): unknown => socket.end(),
     (socket: Socket): unknown => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'),
     (socket: Socket): unknown => socket.end('translatingly\n'),
+    (socket: Socket): unknown => socket.end('routed somewhere\n'),
     (): unknown => undefined,
   ]) {
     const { port, server } = await serving(say);

@@ -164,11 +164,11 @@ test('what is mounted of the node: the state folder, the settings that the mode 
       [...expected.map((path) => (path === settings ? `/host${path}` : path)), ...secrets],
     );
     assert.deepEqual(
-      spec.volumes?.flatMap(({ secret }) => (secret === undefined ? [] : [`${secret.secretName} ${secret.defaultMode}`])),
+      spec.volumes.flatMap(({ secret }) => (secret === undefined ? [] : [`${secret.secretName} ${secret.defaultMode}`])),
       // 0400: for root, and nobody else in the container.
       routed ? ['bgp-passwords 256', 'bgp-tls 256'] : [],
     );
-    const mounted = spec.volumes?.find(({ hostPath }) => hostPath?.path === lock);
+    const mounted = spec.volumes.find(({ hostPath }) => hostPath?.path === lock);
     // A mount without that type would make a folder of it, which no program could lock.
     assert.equal(mounted?.hostPath?.type, set === 'combined' ? 'FileOrCreate' : undefined);
   });
