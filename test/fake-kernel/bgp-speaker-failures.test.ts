@@ -156,9 +156,13 @@ test('no answer in time: connects anew, lists again, and writes only what is mis
   const rig = new SpeakerRig();
   await rig.settled(['192.0.2.1']);
   rig.daemon.failNext('add', 'timeoutAfter');
+  const connections = rig.daemon.called('identity');
   rig.speaker.announce(['192.0.2.2']);
-  await rig.clock.advance(6000);
+  await rig.clock.advance(5000);
+  assert.deepEqual([reason(rig, '192.0.2.2'), rig.speaker.document().state], ['BgpUnreachable', 'unreachable']);
+  await rig.clock.advance(1000);
   assert.equal(rig.speaker.status('192.0.2.2')?.announced, true);
+  assert.equal(rig.daemon.called('identity'), connections + 1);
   assert.deepEqual(
     rig.daemon.writes.map(({ prefix }) => prefix),
     ['192.0.2.1/32', '192.0.2.2/32'],

@@ -237,7 +237,6 @@ export class Session {
     if (!this.#manage && !neighbours.differ(wanted, peers)) return;
     this.#manage = false;
     const written = await this.#ask(neighbours.manage(this.#daemon, wanted, peers));
-    if (written > 0) this.#manage = true;
     // What came of it is looked at once; what still differs then waits for its turn.
     if (written > 0 && !this.#manageAgain) this.#peersAt = Math.min(this.#peersAt, clock.now() + peersPace);
     this.#manageAgain = written > 0 && !this.#manageAgain;
