@@ -8,7 +8,7 @@ import { waitFor } from './wait.ts';
 
 const bundle = path.resolve('dist/ravel-agent.js');
 
-export type LabMode = 'director' | 'realserver' | 'director,realserver';
+export type LabMode = 'director' | 'bgp' | 'realserver' | 'director,realserver';
 
 export class LabAgent {
   readonly namespace: Namespace;

@@ -11,7 +11,6 @@ const DAEMONS = ['zebra', 'bgpd', 'bfdd', 'staticd'] as const;
 
 interface Neighbour {
   readonly bgpState: string;
-  readonly bgpTimerUpEstablishedEpoch?: number;
   readonly connectionsEstablished: number;
   readonly messageStats: { readonly updatesRecv: number };
   readonly lastResetDueTo?: string;
@@ -68,7 +67,7 @@ export class Frr implements Router {
     if (found === undefined) throw new Error(`FRR has no neighbour ${neighbour}`);
     return {
       established: found.bgpState === 'Established',
-      since: `${found.connectionsEstablished} at ${found.bgpTimerUpEstablishedEpoch ?? '-'}`,
+      since: `session ${found.connectionsEstablished}`,
       updates: found.messageStats.updatesRecv,
       told: undefined,
       takenBack: undefined,
