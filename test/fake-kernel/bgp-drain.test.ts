@@ -68,6 +68,11 @@ test('an end that is asked for at once takes nothing back', async () => {
   await rig.stop();
   await drained;
   await rig.clock.advance(1000);
+  assert.deepEqual(
+    rig.warnings().filter((line) => line.includes('withdrawn')),
+    [],
+    'nobody tried',
+  );
   assert.deepEqual(rig.daemon.ours.get('192.0.2.1/32'), route('192.0.2.1/32', leaving));
   assert.equal(rig.clock.timers, 0);
 });
@@ -83,7 +88,9 @@ test('is over at once without a daemon, without a route, and without a run', asy
   await gone.stop();
   const empty = new SpeakerRig();
   await empty.settled([]);
+  const then = empty.clock.now();
   await empty.waited(empty.speaker.drain(60_000));
+  assert.equal(empty.clock.now(), then);
   assert.equal(empty.daemon.writes.length, 0);
   await empty.stop();
   await new SpeakerRig().speaker.drain(60_000);

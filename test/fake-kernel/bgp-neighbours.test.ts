@@ -104,6 +104,17 @@ test('that the daemon refuses are named, tried again, and hold up no route', asy
   await rig.stop();
 });
 
+test('that the daemon does not answer about are set up over another connection', async () => {
+  const rig = new SpeakerRig();
+  rig.daemon.failNext('addPeer', 'timeout');
+  rig.speaker.configure(config(peer));
+  await rig.start();
+  await rig.clock.advance(5200);
+  assert.deepEqual([rig.daemon.called('identity'), rig.daemon.neighbours.size, rig.speaker.document().state], [2, 1, 'connected']);
+  assert.ok(!rig.warnings().some((line) => line.includes('refuses')));
+  await rig.stop();
+});
+
 describe('a password', () => {
   const secret = { ...peer, passwordFile: '/secret' };
 
@@ -136,6 +147,18 @@ describe('a password', () => {
     assert.deepEqual(line?.fields, { neighbour: '10.0.0.2', differs: 'password', sessionReset: true });
     await rig.clock.advance(300_000);
     assert.deepEqual(writes(rig), [1, 1, 0]);
+    await rig.stop();
+  });
+
+  test('that changes after the agent restarted is noticed, too', async () => {
+    const rig = new SpeakerRig();
+    rig.daemon.setPeer({ ...peer, password: 'one' }, true);
+    rig.files.set('/secret', 'one');
+    rig.speaker.configure(config(secret));
+    await rig.start();
+    rig.files.set('/secret', 'two');
+    await rig.clock.advance(61_000);
+    assert.deepEqual([writes(rig), rig.daemon.neighbours.get('10.0.0.2')?.request.password], [[0, 1, 0], 'two']);
     await rig.stop();
   });
 

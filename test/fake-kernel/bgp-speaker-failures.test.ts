@@ -81,6 +81,8 @@ describe('a daemon that restarts', () => {
     await rig.clock.advance(10_000);
     rig.daemon.restart();
     assert.equal(rig.daemon.ours.size, 0);
+    await rig.clock.advance(0);
+    assert.deepEqual([rig.speaker.document().paths.announced, rig.speaker.status('10.0.0.1')?.announced], [0, false]);
     await rig.clock.advance(500);
     assert.equal(rig.daemon.ours.size, 1000);
     assert.equal(rig.daemon.writes.length, 2000);
@@ -271,6 +273,12 @@ describe('who hears of a route', () => {
     void rig.speaker.withdrawOthers(() => false);
     await rig.clock.advance(100_000);
     assert.deepEqual(rig.daemon.others, others, 'what neighbours told is untouched');
+    rig.speaker.announce(['192.0.2.1']);
+    await rig.clock.advance(60_000);
+    assert.equal(rig.speaker.status('192.0.2.1')?.conflicts, 1);
+    rig.daemon.stop();
+    await rig.clock.advance(0);
+    assert.equal(rig.speaker.status('192.0.2.1')?.conflicts, 0, 'nobody knows any more');
     await rig.stop();
   });
 });

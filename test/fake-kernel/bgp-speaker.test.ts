@@ -54,7 +54,9 @@ describe('before it is known what is wanted', () => {
     rig.speaker.configure(undefined);
     await rig.start();
     rig.speaker.announce(['192.0.2.3']);
+    const began = rig.clock.now();
     assert.equal(await rig.waited(rig.speaker.withdraw(['192.0.2.1'])), false);
+    assert.equal(rig.clock.now(), began, 'nobody waits for what will not happen');
     await rig.clock.advance(200_000);
     assert.deepEqual([...rig.daemon.ours.keys()], ['192.0.2.1/32', '192.0.2.2/32', '192.0.2.3/32']);
     assert.equal(await rig.waited(rig.speaker.withdrawOthers((address) => address !== '192.0.2.1')), true);
@@ -180,8 +182,10 @@ describe('at rest', () => {
     await rig.settled(['192.0.2.1', '192.0.2.2']);
     rig.speaker.configure({ routes: new Map([['192.0.2.2', { med: 3 }]]) });
     await rig.clock.advance(0);
+    const looks = rig.daemon.called('peers');
     rig.speaker.configure({ routes: new Map([['192.0.2.2', { med: 3 }]]) });
     await rig.clock.advance(0);
+    assert.equal(rig.daemon.called('peers'), looks, 'the same again is nothing new');
     assert.deepEqual(
       rig.daemon.writes.slice(2).map(({ op, path }) => [op, path]),
       [['add', route('192.0.2.2/32', { med: 3 })]],
@@ -351,6 +355,7 @@ test('a plan says what a run would do, reads only, and leaves no connection', as
   assert.equal((await rig.speaker.plan(['192.0.2.1'])).length, 1);
   rig.daemon.down = true;
   await assert.rejects(rig.speaker.plan([]), { code: 'Unreachable' });
+  assert.equal(rig.daemon.connections, 0);
 });
 
 test('C15 a as a plan', async () => {

@@ -67,6 +67,7 @@ export class FakeBgpDaemon {
   /** A policy of its operator: what becomes of a route on its way in. */
   policy: (path: BgpPath) => BgpPath = (path) => path;
   readonly #streams = new Set<Stream>();
+  #connections = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -156,8 +157,14 @@ export class FakeBgpDaemon {
     this.breakConnections();
   }
 
+  /** Clients that were not closed. */
+  get connections(): number {
+    return this.#connections;
+  }
+
   connect(): BgpDaemon {
     let closed = false;
+    this.#connections += 1;
     const error = (code: 'Unreachable' | 'Timeout' | 'Refused' | 'NotStarted', operation: Operation, subject: string): DaemonError =>
       new DaemonError(code, operation, subject, code === 'Refused' ? 'the daemon says no' : 'no answer');
 
@@ -237,7 +244,10 @@ export class FakeBgpDaemon {
           signal,
           call('watch', this.endpoint, () => undefined),
         ),
-      close: () => (closed = true),
+      close: () => {
+        if (!closed) this.#connections -= 1;
+        closed = true;
+      },
     };
   }
 

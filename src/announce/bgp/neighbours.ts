@@ -64,8 +64,6 @@ export class Neighbours {
       this.#problems = [];
       return 0;
     }
-    const there = new Set(listed.map(({ address }) => address));
-    for (const address of this.#digests.keys()) if (!there.has(address)) this.#digests.delete(address);
     const passwords = new Map<Address, Password>();
     for (const peer of wanted) if (!passwords.has(peer.address)) passwords.set(peer.address, await this.#password(peer));
     const diff = diffPeers(wanted, listed, {
