@@ -16,9 +16,10 @@ export function agentOptions(values: FlagValues, mode: ModeFlag | undefined = va
   if (interfaceName === undefined) missing.push('--compute-iface=NAME: which interface faces the segment?');
   if (mode === undefined || source === undefined || interfaceName === undefined)
     throw new UsageError(`missing ${missing.join('\nmissing ')}`);
-  if (mode === 'realserver' && values['vip-interface'] === interfaceName) {
+  if ((mode === 'realserver' || mode === 'bgp') && values['vip-interface'] === interfaceName) {
     // arp_ignore=1 silences a host for the addresses of its other interfaces only.
-    throw new UsageError('--vip-interface: must not be --compute-iface on a realserver: it would answer ARP for the VIPs');
+    const what = mode === 'bgp' ? 'in mode bgp' : 'on a realserver';
+    throw new UsageError(`--vip-interface: must not be --compute-iface ${what}: it would answer ARP for the VIPs`);
   }
   const bgp = mode === 'bgp' ? { bgp: bgpOptions(values) } : {};
   return { ...commonOptions(values), ...modeOptions(values, mode), ...bgp, source, interface: interfaceName };

@@ -5,8 +5,8 @@ import type { ReasonChange } from '../observe/reasons.ts';
 
 /** Nobody looks for Events of one VIP in more places. */
 const mostServices = 10;
-/** What a VIP shares with its virtual services is told by these. */
-const toldByServices: ReadonlySet<ReasonCode> = new Set(['NoEndpoints', 'AwaitingNode']);
+/** What a VIP shares with its virtual services is told by these; that a director stops as planned is nothing that a Service lacks. */
+const untold: ReadonlySet<ReasonCode> = new Set(['NoEndpoints', 'AwaitingNode', 'BgpDraining']);
 
 export class ReasonEvents {
   readonly #reporter: Pick<EventReporter, 'report'>;
@@ -50,7 +50,7 @@ export class ReasonEvents {
 
   #subjectsOf({ subject, reason, state }: ReasonChange, matter: string): EventSubject[] {
     if (subject.kind === 'vip') {
-      if (reason !== undefined && toldByServices.has(reason.code)) return [];
+      if (reason !== undefined && untold.has(reason.code)) return [];
       const there = subject.services.filter((service) => state.services.has(service)).slice(0, mostServices);
       return there.length === 0 ? [this.#onConfigMap(matter)] : there.map((service) => onService(service, matter));
     }

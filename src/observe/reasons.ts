@@ -51,8 +51,8 @@ interface Told {
   since: number;
 }
 
-/** What is part of every day: a pod that is not there yet, or somewhere else. */
-const everyday: ReadonlySet<ReasonCode> = new Set(['NoEndpoints', 'NoLocalEndpoints', 'AwaitingNode']);
+/** What is part of every day: a pod that is not there yet, or somewhere else; a planned stop. */
+const everyday: ReadonlySet<ReasonCode> = new Set(['NoEndpoints', 'NoLocalEndpoints', 'AwaitingNode', 'BgpDraining']);
 
 /** A virtual service key never begins like this. */
 const vipId = (address: Address): string => `vip ${address}`;

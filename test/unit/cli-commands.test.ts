@@ -66,6 +66,7 @@ test('bad calls: exit code 1, one sentence on standard error, nothing on standar
     [['plam'], /plam/],
     [['--mode=ospf'], /--mode: must be director, bgp, realserver or director,realserver/],
     [['plan', '--mode=bgp', '--ipvs-colocation-mode=nft', ...common], /of --mode=bgp does not serve pods of its own node yet/],
+    [['plan', '--mode=bgp', '--vip-interface=eth0', ...common], /--vip-interface: must not be --compute-iface in mode bgp/],
     [['plan', '--mode=bgp', '--bgp-asn=1', ...common], /--bgp-asn and --bgp-router-id: a daemon needs both/],
     [['plan', '--mode=bgp', '--bgp-tls-cert=/c', ...common], /--bgp-tls-cert and --bgp-tls-key: a certificate and its key/],
     [['plan', '--mode=director', '--ipvs-colocation-mode=nft', '--nat-backend=iptables', ...common], /in one backend; leave one flag out/],

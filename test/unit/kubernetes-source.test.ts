@@ -40,6 +40,18 @@ suite('the first state', () => {
     }
   });
 
+  test('a scheduler for those that name none, where the caller has another than the usual one', async () => {
+    for (const [options, expected] of [
+      [{}, 'wrr'],
+      [{ defaultScheduler: 'mh' }, 'mh'],
+    ] as const) {
+      const rig = populated(options);
+      await rig.advance(1000);
+      assert.deepEqual([...new Set([...(rig.last?.state.virtualServices.values() ?? [])].map(({ scheduler }) => scheduler))], [expected]);
+      await rig.stop();
+    }
+  });
+
   test('leases that may not be read hold nothing up: then nobody knows what is confirmed', async () => {
     const rig = populated();
     rig.api.faults.forbid('list', 'leases');
@@ -140,6 +152,30 @@ suite('changes', () => {
     rig.api.store.remove(resources.nodes, 'n1');
     await rig.advance(100);
     assert.deepEqual([keys(rig.last), rig.last?.state.nodes.size], ['all', 0]);
+    await rig.stop();
+  });
+
+  test('what the configuration says of BGP is passed on, its change is a change of everything, its mistakes are refused', async () => {
+    const rig = populated();
+    await rig.advance(1000);
+    assert.equal('bgp' in (rig.last?.state ?? {}), false);
+    putConfig(rig, { ...web, bgp: { peers: [{ address: '10.0.0.1', asn: 65001 }] } });
+    await rig.advance(100);
+    assert.deepEqual([keys(rig.last), rig.last?.state.bgp?.peers], ['all', [{ address: '10.0.0.1', asn: 65001 }]]);
+    const { bgp } = rig.last?.state ?? {};
+    putConfig(rig, { ...web, bgp: { peers: [{ asn: 65001, address: '10.0.0.1' }] } });
+    await rig.advance(100);
+    assert.equal(rig.last?.state.bgp, bgp, 'the same in other words is the very same');
+    putConfig(rig, { ...web, bgp: { peers: [{ address: '10.0.0.1' }] } });
+    await rig.advance(100);
+    assert.deepEqual(
+      rig.refusals.at(-1)?.map(({ path }) => path),
+      ['bgp.peers[0].asn'],
+    );
+    putPods(rig, onN1('10.244.9.9'));
+    await rig.advance(100);
+    assert.equal(rig.last?.state.bgp, bgp, 'the last good one stays while endpoints go on');
+    assert.notEqual(keys(rig.last), 'all');
     await rig.stop();
   });
 

@@ -88,3 +88,11 @@ test('a refused configuration: its first path and how many more, until one is ac
   events.refused(undefined);
   assert.equal(holding.size, 0);
 });
+
+test('a planned stop of a director is no matter of the Service; that its daemon is away is', () => {
+  const { events, holds } = rig();
+  events.change(change(vip('default/web'), 'BgpUnreachable'));
+  assert.deepEqual(holds(), ['Service default/web vip 10.50.0.1: BgpUnreachable']);
+  events.change(change(vip('default/web'), 'BgpDraining'));
+  assert.deepEqual(holds(), []);
+});
