@@ -22,7 +22,7 @@ const hostName = /^(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})(?:\.[A-Za-z0-9
  * @throws TypeError for anything else
  */
 export function parseEndpoint(text: string): Endpoint {
-  const socket = /^unix:(?:\/\/)?(\/.+)$/s.exec(text)?.[1];
+  const socket = /^unix:(?:\/\/)?(\/(?!\/).+)$/s.exec(text)?.[1];
   if (socket !== undefined) {
     if (Buffer.byteLength(socket) > longestSocketPath)
       throw new TypeError(`${quote(text)}: the path has more than ${longestSocketPath} bytes`);

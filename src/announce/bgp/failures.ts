@@ -2,6 +2,7 @@
 import { status } from '@grpc/grpc-js';
 import { DaemonError } from './daemon.ts';
 import type { DaemonCode } from './daemon.ts';
+import { foreignText } from './foreign-text.ts';
 
 /** A call, for messages. */
 export interface Call {
@@ -15,19 +16,9 @@ interface StatusError {
   readonly details: string;
 }
 
-/** The daemon's words come from outside and end in logs. */
-const longestText = 512;
-
-function clean(text: string): string {
-  return text
-    .replaceAll(/[\s\p{Cc}]+/gu, ' ')
-    .trim()
-    .slice(0, longestText);
-}
-
 /** The library wraps what the socket said into sentences of its own. */
 function cause(details: string): string {
-  return clean(
+  return foreignText(
     details
       .replace(/^.*Last error: /s, '')
       .replace(/ Resolution note: .*$/s, '')
@@ -61,7 +52,7 @@ const notStarted = /hasn't started/;
 export function daemonError(error: unknown, call: Call, known: boolean, tls: boolean): DaemonError {
   if (error instanceof DaemonError) return error;
   const make = (code: DaemonCode, text: string): DaemonError => new DaemonError(code, call.operation, call.subject, text, { cause: error });
-  if (!isStatus(error)) return make('Unreachable', clean(error instanceof Error ? error.message : String(error)));
+  if (!isStatus(error)) return make('Unreachable', foreignText(error instanceof Error ? error.message : String(error)));
   const details = cause(error.details);
   switch (error.code) {
     case status.UNAVAILABLE:
@@ -82,8 +73,11 @@ export function daemonError(error: unknown, call: Call, known: boolean, tls: boo
     case status.UNKNOWN:
       if (notStarted.test(details)) return make('NotStarted', 'it has no autonomous system yet');
       return known ? make('Refused', details) : make('NotGobgp', `something answers that is no GoBGP: ${details}`);
-    default:
+    case status.PERMISSION_DENIED:
+    case status.UNAUTHENTICATED:
       return make('Refused', `${status[error.code]}: ${details}`);
+    default:
+      return make(known ? 'Refused' : 'NotGobgp', `${status[error.code]}: ${details}`);
   }
 }
 

@@ -2,6 +2,7 @@
 import { canonicalAddress } from '../../model/address.ts';
 import type { DaemonEvent, DaemonIdentity, PeerStatus, SessionState } from './daemon.ts';
 import type { Dialect } from './dialect.ts';
+import { foreignText } from './foreign-text.ts';
 import {
   afiSafiConfigField,
   afiSafiField,
@@ -46,12 +47,9 @@ const disconnectReasons: readonly (string | undefined)[] = [
   'wrong autonomous system',
 ];
 
-/** Words of the daemon and of its neighbours stand in logs and in `status`; no more of them than this. */
-const longestText = 256;
-
 /** An interface follows the address of a link-local neighbour; what is no address at all stays as it came. */
 function addressOf(text: string): string {
-  return canonicalAddress(text) ?? text.slice(0, longestText);
+  return canonicalAddress(text) ?? foreignText(text);
 }
 
 function counters(message: Fields): { readonly updates: number; readonly notifications: number } {
@@ -61,7 +59,7 @@ function counters(message: Fields): { readonly updates: number; readonly notific
 function lastError(state: Fields): string | undefined {
   const code = state.number(stateField.disconnectReason);
   const words = [code === 0 ? undefined : (disconnectReasons[code] ?? `reason ${code}`), state.text(stateField.disconnectMessage)];
-  return words.filter(Boolean).join(': ').slice(0, longestText) || undefined;
+  return foreignText(words.filter(Boolean).join(': ')) || undefined;
 }
 
 /** IPv4 and IPv6 unicast, as far as they are enabled. */
