@@ -69,7 +69,7 @@ class Life {
       const vip = prefix.split('/')[0] ?? '';
       if (op === 'add' && !this.#leads(vip)) this.wrong.push(`${vip} announced, and nothing behind it`);
     };
-    const { write } = kernel.journal;
+    const write = kernel.journal.write.bind(kernel.journal);
     kernel.journal.write = (op, subject, failed, count) => {
       const vip = /(?:tcp |^)(192\.0\.2\.\d+)[:/]/.exec(subject)?.[1];
       const dismantled = failed === undefined && (op === 'ipvs.deleteService' || op === 'links.deleteAddress');
@@ -77,7 +77,7 @@ class Life {
       const reached = this.rig.composition.bgp?.().state === 'connected';
       if (dismantled && vip !== undefined && reached && !this.refusing && daemon.ours.has(`${vip}/32`))
         this.wrong.push(`${op} ${subject} while it is announced`);
-      write.call(kernel.journal, op, subject, failed, count);
+      write(op, subject, failed, count);
     };
   }
 

@@ -57,7 +57,7 @@ test('who takes the cluster from a file loads nothing of Kubernetes', () => {
 
 test('only who asks a BGP daemon loads what it takes to do so', () => {
   const speaks = (inputs: readonly string[]): string[] =>
-    inputs.filter((input) => /node_modules\/(@grpc|protobufjs)\//.test(input) || input.endsWith('src/announce/bgp/client.ts'));
+    inputs.filter((input) => /node_modules\/(@grpc|@bufbuild|protobufjs)\//.test(input) || input.endsWith('src/announce/bgp/client.ts'));
   assert.deepEqual(speaks(inputsOf(loadedWith(output('ravel-agent.js')))), []);
   const chunks = Object.keys(outputs).filter((file) => speaks(Object.keys(outputs[file]?.inputs ?? {})).length > 0);
   assert.equal(chunks.length, 1, 'negative: it is in the program, in a file of its own');

@@ -4,6 +4,7 @@ import type { Address } from '../../model/cluster.ts';
 import type { DaemonIdentity, PeerRequest } from './daemon.ts';
 import type { Dialect } from './dialect.ts';
 import { familyMessage } from './path-messages.ts';
+import { defaults, effective } from './peer-defaults.ts';
 import { MessageWriter } from './protobuf.ts';
 
 /** PeerConf.description of a neighbour that an agent has set up, by which it is known again. */
@@ -29,35 +30,6 @@ export const gracefulRestartField = { enabled: 1, restartTime: 2, deferralTime: 
 export const afiSafiField = { mpGracefulRestart: 1, config: 2, state: 3 } as const;
 export const afiSafiConfigField = { family: 1, enabled: 2 } as const;
 export const bfdField = { enabled: 1, desiredMinimumTransmit: 3, requiredMinimumReceive: 4, detectionMultiplier: 5 } as const;
-
-/**
- * What the daemon puts in for what is not said. Said by us all the same: UpdatePeer of GoBGP 3 takes an absent value for a
- * change, writes it down, and resets the session for it.
- */
-export const defaults = {
-  connectRetrySeconds: 120,
-  holdSeconds: 90,
-  idleHoldSecondsAfterReset: 30,
-  /** RFC 4724 section 4.1: how long a restarted speaker waits for the routes of its neighbours before it chooses. */
-  deferralSeconds: 360,
-} as const;
-
-/** What the neighbour's session is set up with, defaults included. */
-export function effective(peer: PeerRequest): {
-  readonly connectRetry: number;
-  readonly hold: number;
-  readonly keepalive: number;
-  readonly families: readonly (4 | 6)[];
-} {
-  const hold = peer.holdSeconds ?? defaults.holdSeconds;
-  return {
-    connectRetry: peer.connectRetrySeconds ?? defaults.connectRetrySeconds,
-    hold,
-    // RFC 4271 section 4.4: a third of the hold time. The daemon keeps whole seconds.
-    keepalive: peer.keepaliveSeconds ?? Math.floor(hold / 3),
-    families: peer.families ?? [4, 6],
-  };
-}
 
 function timers(peer: PeerRequest): MessageWriter {
   const { connectRetry, hold, keepalive } = effective(peer);

@@ -1,6 +1,6 @@
 /** Whether the daemon has a neighbour as it is wanted. */
 import type { PeerRequest } from './daemon.ts';
-import { effective } from './peer-messages.ts';
+import { effective } from './peer-defaults.ts';
 import type { ListedPeer } from './peer-status.ts';
 
 const sorted = (families: readonly (4 | 6)[] | undefined): string => [...new Set(families)].sort().join();

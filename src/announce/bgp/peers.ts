@@ -2,7 +2,7 @@
 import type { BfdOptions, BgpPeer } from '../../model/bgp.ts';
 import type { Address } from '../../model/cluster.ts';
 import type { PeerStatus } from './daemon.ts';
-import { effective } from './peer-messages.ts';
+import { effective } from './peer-defaults.ts';
 
 export interface PeerUpdate {
   readonly peer: BgpPeer;
