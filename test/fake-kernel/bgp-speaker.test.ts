@@ -145,6 +145,7 @@ describe('at rest', () => {
     const lists = rig.daemon.called('list');
     await rig.clock.advance(600_000);
     assert.equal(rig.daemon.called('list'), lists + 10);
+    assert.equal(rig.daemon.sweeps, 1);
     assert.equal(rig.daemon.writes.length, 3);
     rig.daemon.deleteOurs('192.0.2.1/32');
     rig.daemon.setOurs(route('192.0.2.2/32', { med: 5 }));
@@ -160,6 +161,15 @@ describe('at rest', () => {
     await rig.clock.advance(60_000);
     assert.equal(rig.daemon.writes.length, 7);
     await rig.stop();
+  });
+
+  test('without a VIP, nothing is even asked for', async () => {
+    const rig = new SpeakerRig();
+    await rig.settled([]);
+    await rig.clock.advance(600_000);
+    assert.equal(rig.daemon.called('list'), 1);
+    await rig.stop();
+    assert.equal(rig.daemon.listeners, 0);
   });
 
   test('a route that the daemon changes on its way in is written twice, not for ever', async () => {
@@ -330,8 +340,10 @@ describe('a withdrawal', () => {
     rig.daemon.latency = 500;
     const answer = rig.speaker.withdraw(['192.0.2.1']);
     rig.speaker.announce(['192.0.2.1']);
+    const others = rig.speaker.withdrawOthers(() => false);
+    rig.speaker.announce(['192.0.2.1']);
     const began = rig.clock.now();
-    assert.equal(await rig.waited(answer), false);
+    assert.deepEqual([await rig.waited(answer), await rig.waited(others)], [false, false]);
     assert.equal(rig.clock.now(), began);
     await rig.clock.advance(5000);
     assert.equal(rig.daemon.writes.length, 1, 'the route was never taken back');

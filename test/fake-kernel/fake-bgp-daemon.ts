@@ -60,6 +60,8 @@ export class FakeBgpDaemon {
   readonly calls = new Map<Operation, number>();
   /** Routes written by clients, in order, and whether neighbours would hear of it in an UPDATE. */
   readonly writes: { readonly op: 'add' | 'withdraw'; readonly prefix: string; readonly update: boolean; readonly path?: BgpPath }[] = [];
+  /** Lists of everything rather than of some prefixes. */
+  sweeps = 0;
   /** Looked at before each write; a test may object. */
   onWrite: (op: 'add' | 'withdraw', prefix: string) => void = () => {};
   /** What is to go wrong with a call; `subject` is a prefix or an address where there is one. */
@@ -155,6 +157,11 @@ export class FakeBgpDaemon {
       for (const [address, { ours }] of this.neighbours) if (ours) this.neighbours.delete(address);
     }
     this.breakConnections();
+  }
+
+  /** Streams of news that somebody listens to. */
+  get listeners(): number {
+    return this.#streams.size;
   }
 
   /** Clients that were not closed. */
@@ -260,6 +267,7 @@ export class FakeBgpDaemon {
   }
 
   #list(prefixes: readonly string[] | undefined): readonly ListedPath[] {
+    if (prefixes === undefined) this.sweeps += 1;
     const all = [...this.rib.values()].map(({ listed }) => listed);
     const local = new Set(prefixes ?? all.filter(({ neighbour }) => neighbour === undefined).map(({ path }) => path.prefix));
     return all.filter(({ path }) => local.has(path.prefix));

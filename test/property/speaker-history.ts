@@ -285,7 +285,7 @@ export class SpeakerLife {
     for (const [prefix, { path }] of wanted) assert.ok(samePath(path, daemon.ours.get(prefix)!), `${prefix} says something else`);
     assert.deepEqual(daemon.others, others);
     assert.equal(rig.speaker.document().state, 'connected');
-    assert.equal(daemon.connections, 1);
+    assert.deepEqual([daemon.connections, daemon.listeners], [1, 1]);
     assert.equal(rig.speaker.document().paths.announced, wanted.size);
     for (const address of this.#wanted) assert.equal(rig.speaker.status(address)?.announced, true);
     this.#assertPeers();
@@ -299,7 +299,7 @@ export class SpeakerLife {
     assert.deepEqual([daemon.writes.length, daemon.called('addPeer'), daemon.called('updatePeer'), daemon.called('deletePeer')], before);
     await rig.stop();
     assert.equal(rig.clock.timers, 0, 'timers are left');
-    assert.equal(daemon.connections, 0, 'connections are left');
+    assert.deepEqual([daemon.connections, daemon.listeners], [0, 0], 'connections are left');
   }
 
   #assertPeers(): void {

@@ -158,10 +158,12 @@ export class RouteLedger {
     return gone;
   }
 
-  withdrawOthers(stays: (address: Address) => boolean): void {
+  /** The same for all that do not stay; what an earlier process left is in {@link departing} once it is known. */
+  withdrawOthers(stays: (address: Address) => boolean): string[] {
     this.#stays = stays;
-    this.withdraw([...this.#vips.keys()].filter((address) => !stays(address)));
+    const gone = this.withdraw([...this.#vips.keys()].filter((address) => !stays(address)));
     this.#lookAtLeftovers();
+    return gone;
   }
 
   /** The daemon's own list, of {@link prefixes} at least. Returns what has become of routes that were written. */

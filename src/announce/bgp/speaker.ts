@@ -15,7 +15,7 @@ import { deaf, outline } from './sessions.ts';
 import type { SpeakerOptions } from './speaker-options.ts';
 import type { PathChange, SpeakerDocument, Speaking } from './speaking.ts';
 import { StatusTeller } from './status-teller.ts';
-import { Waiters } from './waiters.ts';
+import { Waiters, type Verdict } from './waiters.ts';
 
 /** A connection that held so long was a good one: the next attempt follows soon. */
 const goodMilliseconds = 5000;
@@ -117,29 +117,25 @@ export class Speaker implements Speaking {
   }
 
   async withdraw(addresses: Iterable<Address>): Promise<boolean> {
-    const { ledger, refused } = this.#state;
+    const { ledger } = this.#state;
     const all = [...addresses];
     const gone = ledger.withdraw(all);
     this.#moved(all);
     if (gone.length === 0) return true;
     if (!ledger.swept || !this.#reachable) return false;
-    return this.#waiters.wait(() => {
-      if (gone.some((prefix) => ledger.wants(prefix) || (ledger.holds(prefix) && refused.has(prefix)))) return false;
-      return gone.some((prefix) => ledger.mayBeThere(prefix)) ? undefined : true;
-    }, this.#withdrawMilliseconds);
+    return this.#waiters.wait(() => this.#isGone(gone), this.#withdrawMilliseconds);
   }
 
   async withdrawOthers(stays: (address: Address) => boolean): Promise<boolean> {
-    const { ledger, refused } = this.#state;
-    ledger.withdrawOthers(stays);
+    const { ledger } = this.#state;
+    const gone = new Set(ledger.withdrawOthers(stays));
     this.#moved([]);
     if (ledger.known && ledger.departing().length === 0) return true;
     if (!this.#reachable) return false;
     return this.#waiters.wait(() => {
       if (!ledger.known) return undefined;
-      const departing = ledger.departing();
-      if (departing.some((prefix) => refused.has(prefix))) return false;
-      return departing.length === 0 ? true : undefined;
+      for (const prefix of ledger.departing()) gone.add(prefix);
+      return this.#isGone([...gone]);
     }, this.#withdrawMilliseconds);
   }
 
@@ -201,6 +197,13 @@ export class Speaker implements Speaking {
     if (unheard !== undefined) return unheard;
     const conflict = conflicts.get(prefix);
     return conflict && { code: 'BgpConflict', message: `${prefix} is also announced by ${conflict.by.join(', ')}` };
+  }
+
+  /** False: one of these is not going. */
+  #isGone(prefixes: readonly string[]): Verdict {
+    const { ledger, refused } = this.#state;
+    if (prefixes.some((prefix) => ledger.wants(prefix) || (ledger.holds(prefix) && refused.has(prefix)))) return false;
+    return prefixes.some((prefix) => ledger.mayBeThere(prefix)) ? undefined : true;
   }
 
   /** Other VIPs are wanted. */
