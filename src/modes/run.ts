@@ -6,7 +6,7 @@ import type { AgentDocument } from '../observe/agent-document.ts';
 import { bgpDocument } from '../observe/bgp-document.ts';
 import { errorFields } from '../observe/log.ts';
 import { ReasonJournal } from '../observe/reasons.ts';
-import { serveStatus, stopServing } from '../observe/status-server.ts';
+import { askAgent, serveStatus, stopServing } from '../observe/status-server.ts';
 import { Backoff } from '../model/backoff.ts';
 import { sleep } from '../reconcile/drift.ts';
 import { ReconcileLoop } from '../reconcile/loop.ts';
@@ -67,7 +67,8 @@ export class Agent {
 
   /**
    * Runs until the signal aborts, and then until it has sent its clients elsewhere where that was asked for; `hurry` ends it at
-   * once. Rejects only when another agent holds the status socket.
+   * once. Rejects only when another agent holds the status socket, or directs
+   * here in the other way.
    */
   async run(asked: AbortSignal, hurry: AbortSignal = new AbortController().signal): Promise<void> {
     const { parts, options, origin } = this.#input;
@@ -158,6 +159,7 @@ export class Agent {
     const { options, parts } = this.#input;
     const path = join(options.stateDirectory, `${options.mode}.sock`);
     try {
+      await refuseBesideRival(options);
       return await serveStatus(path, () => this.document());
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === undefined) throw error;
@@ -218,6 +220,19 @@ export class Agent {
       if (!either.aborted) await sleep(parts.clock, backoff.fail(), signal);
     }
   }
+}
+
+/** Directors of both kinds would undo each other's settings and IPVS. */
+const rivals: Partial<Readonly<Record<Mode, Mode>>> = { director: 'bgp', bgp: 'director' };
+
+async function refuseBesideRival({ mode, stateDirectory }: AgentOptions): Promise<void> {
+  const rival = rivals[mode];
+  if (rival === undefined) return;
+  const answer = (await askAgent(join(stateDirectory, `${rival}.sock`))) as { readonly pid?: number } | undefined;
+  if (answer !== undefined)
+    throw new Error(
+      `an agent of mode ${rival} is running here (process ${answer.pid ?? '?'}), and a machine directs in one way; stop it first`,
+    );
 }
 
 /** Virtual services that the kernel refused, with its words. */

@@ -190,6 +190,31 @@ test('status has the daemon and its neighbours, as documented, in both forms', a
   await done;
 });
 
+test('a machine directs in one way: the second of two directors refuses to start, whichever it is', async () => {
+  const daemon = heardDaemon();
+  const first = await start(daemon);
+  const beside = new Agent({
+    options: { ...defaultOptions, mode: 'director', nodeName: 'd1', stateDirectory: first.folder },
+    parts: {
+      ...{ kernel: freshKernel().ports, journal: new SysctlJournal(first.folder, '1', 'boot'), clock: systemClock },
+      ...{ random: Math.random, log: collectingLog([]) },
+    },
+    origin: { place: 'a puppet', source: () => saying(whole(state)), close: () => {} },
+    version: '1.2.3',
+  });
+  await assert.rejects(
+    beside.run(new AbortController().signal),
+    /an agent of mode bgp is running here \(process \d+\), and a machine directs in one way/,
+  );
+  first.stop.abort();
+  await first.done;
+  const stop = new AbortController();
+  const running = beside.run(stop.signal);
+  await eventually(() => beside.loop.status().passes > 0, 'it works when the other is gone');
+  stop.abort();
+  await running;
+});
+
 suite('--once', () => {
   test('programs the kernel and the daemon, takes away what is left of an earlier life, and ends', async () => {
     const daemon = heardDaemon();
