@@ -184,6 +184,7 @@ describe('at rest', () => {
     await rig.clock.advance(1_000_000);
     assert.equal(rig.daemon.writes.length, 4);
     assert.deepEqual(rig.daemon.ours.get('192.0.2.1/32')?.communities, [5]);
+    assert.equal(rig.warnings().length, 2, 'each is told once');
     await rig.stop();
   });
 

@@ -130,7 +130,6 @@ export class Speaker implements Speaking {
     const { ledger } = this.#state;
     const gone = new Set(ledger.withdrawOthers(stays));
     this.#moved([]);
-    if (ledger.known && ledger.departing().length === 0) return true;
     if (!this.#reachable) return false;
     return this.#waiters.wait(() => {
       if (!ledger.known) return undefined;
