@@ -2,7 +2,6 @@
 import { setImmediate as pause } from 'node:timers/promises';
 import type { DesiredIpvsService } from '../desired/types.ts';
 import { isOrdered } from '../diff/ipvs-order.ts';
-import type { Rank } from '../diff/ipvs-rank.ts';
 import {
   ipvsDiffSteps,
   type ForeignIpvsService,
@@ -18,7 +17,7 @@ import { destinationKey, NO_STATISTICS, serviceKey, snapshotFromObjects } from '
 import type { IpvsOperation, IpvsPort, IpvsSnapshot, Service } from '../native/ipvs-types.ts';
 import { failureOf, nothingDone, type DriverFailure, type DriverOutcome } from './outcome.ts';
 import { ConnectionKeeper } from './ipvs-keeper.ts';
-import { LingeringRecord } from './ipvs-lingering.ts';
+import { Lingering, LingeringRecord } from './ipvs-lingering.ts';
 import type { SysctlJournal } from './journal.ts';
 import type { SysctlPort } from './proc-sysctls.ts';
 
@@ -62,8 +61,7 @@ export class IpvsDriver {
   /** Services on which an operation failed: unknown until the next full look. */
   readonly #doubtful = new Set<VirtualServiceKey>();
   readonly #recreate = new Set<VirtualServiceKey>();
-  /** {@link Placement.lingering}; what the kernel refused may have left more than the plan says. */
-  readonly #lingering = new Map<VirtualServiceKey, ReadonlySet<Rank>>();
+  readonly #lingering = new Lingering();
   #foreign: readonly ForeignIpvsService[] = [];
   #foreignByKey: ReadonlyMap<VirtualServiceKey, ForeignIpvsService> = new Map();
 
@@ -145,7 +143,7 @@ export class IpvsDriver {
       observed,
       ownership,
       recreate: this.#recreate,
-      lingering: this.#lingering,
+      lingering: this.#lingering.known,
       doubtful: this.#record?.inherited === true,
       reorder,
     };
@@ -158,8 +156,8 @@ export class IpvsDriver {
     keys?: ReadonlySet<VirtualServiceKey>,
   ): Promise<DriverOutcome> {
     const placements = plan.placements ?? new Map<VirtualServiceKey, Placement>();
-    this.#linger(placements);
-    if (this.#lingers) await this.#record?.save(true);
+    this.#lingering.expect(placements);
+    if (this.#lingering.any) await this.#record?.save(true);
     const { written, failures, failed } = await this.#write(plan.operations);
     if (keys === undefined) {
       this.#foreign = plan.foreign;
@@ -175,30 +173,18 @@ export class IpvsDriver {
       if (operation.op === 'setService') this.#recreate.add(key);
     }
     const refused = new Set(failed.map(({ key }) => key));
-    for (const [key, { lingering }] of placements) if (!refused.has(key)) this.#lingering.set(key, lingering);
-    if (keys === undefined) for (const key of this.#lingering.keys()) if (!placements.has(key)) this.#lingering.delete(key);
+    this.#lingering.settle(placements, refused, keys === undefined);
     // What an earlier process left is known once everything was looked at, and nothing was refused.
-    if (!this.#lingers && failed.length === 0 && (keys === undefined || this.#record?.inherited === false)) await this.#record?.save(false);
+    if (!this.#lingering.any && failed.length === 0 && (keys === undefined || this.#record?.inherited === false))
+      await this.#record?.save(false);
     return { written, failures };
-  }
-
-  /** What is to linger does so from now on, and what lingered may go on: nobody knows yet how far the kernel follows. */
-  #linger(placements: ReadonlyMap<VirtualServiceKey, Placement>): void {
-    for (const [key, { lingering }] of placements) {
-      if (lingering.size > 0) this.#lingering.set(key, new Set([...(this.#lingering.get(key) ?? []), ...lingering]));
-    }
-  }
-
-  get #lingers(): boolean {
-    for (const lingering of this.#lingering.values()) if (lingering.size > 0) return true;
-    return false;
   }
 
   #know(key: VirtualServiceKey, service: DesiredIpvsService | undefined, placement: Placement | undefined): void {
     const before = this.#known?.get(key);
     if (service === undefined) {
       this.#known?.delete(key);
-      this.#lingering.delete(key);
+      this.#lingering.forget(key);
       return;
     }
     this.#known?.set(key, placement === undefined ? service : { ...service, destinations: placement.destinations });

@@ -127,6 +127,29 @@ export const ipvsCases: readonly ConformanceCase<IpvsPort>[] = [
     );
   }),
   state(
+    'an edit keeps the place, a removal the order of the rest, and what is put in again is the first',
+    [
+      ...[
+        addWeb,
+        addNode(12),
+        addNode(11),
+        addNode(13),
+        addNode(14),
+        setNode(12, { ...direct, weight: 0 }),
+        setNode(11, { ...direct, weight: 5 }),
+      ],
+      { op: 'deleteDestination', service: web, destination: node(12) },
+      addNode(12),
+      { op: 'deleteDestination', service: web, destination: node(13) },
+    ],
+    (services) => {
+      assert.deepEqual(
+        services[0]?.destinations.map(({ id }) => id.address),
+        ['10.20.0.12', '10.20.0.14', '10.20.0.11'],
+      );
+    },
+  ),
+  state(
     'deleting a service takes its destinations along',
     [addWeb, addNode(11), { op: 'deleteService', service: web }, addWeb],
     (services) => {

@@ -1,4 +1,5 @@
 import { suite, test } from 'node:test';
+import { ipvsSyncCases } from '../conformance/ipvs-sync.ts';
 import { ipvsCases } from '../conformance/ipvs.ts';
 import { addressCases, deviceCases, tunnelCases } from '../conformance/links.ts';
 import { nftablesCases } from '../conformance/nftables.ts';
@@ -6,6 +7,16 @@ import { FakeKernel } from './kernel.ts';
 
 suite('conformance of the fake: IPVS', () => {
   for (const { name, run } of ipvsCases) test(name, () => run(new FakeKernel().ipvs));
+});
+
+suite('conformance of the fake: connection synchronization', () => {
+  for (const { name, run } of ipvsSyncCases) {
+    test(name, async () => {
+      const { links, ipvs } = new FakeKernel();
+      links.applyAsOther([{ op: 'addDummy', name: 'd0', up: true }]);
+      await run(ipvs);
+    });
+  }
 });
 
 suite('conformance of the fake: nftables', () => {

@@ -112,15 +112,15 @@ export class FakeIpvs implements IpvsPort, IpvsSyncPort {
   }
 
   syncDaemons(): Promise<readonly SyncDaemon[]> {
-    return this.#reading('ipvs.syncDaemons', () => [...this.#daemons.values()]);
+    return this.#reading('ipvs.syncDaemons', () => (['master', 'backup'] as const).flatMap((role) => this.#daemons.get(role) ?? []));
   }
 
   async startSyncDaemon(daemon: SyncDaemon): Promise<void> {
     await Promise.resolve();
     checkDaemon(daemon);
     const { role, interface: device } = daemon;
-    // start_sync_thread(): the role first, then the device.
-    const code = this.#daemons.has(role) ? 'EEXIST' : this.#hasDevice(device) ? undefined : 'ENODEV';
+    // start_sync_thread(): the device first, then the role.
+    const code = !this.#hasDevice(device) ? 'ENODEV' : this.#daemons.has(role) ? 'EEXIST' : undefined;
     this.#control('ipvs.startSyncDaemon', `${role} sync daemon on ${device}`, code);
     // What was not asked for, as the kernel fills it in.
     this.#daemons.set(role, { maxLength: 1472, group: '224.0.0.81', port: 8848, ttl: 1, ...daemon });
