@@ -2,7 +2,7 @@
  * `make bench`: runs every bench, prints one table with our figure beside the peer's and the goal, and writes
  * build/bench.json and build/bench.txt. A missed goal is printed as missed and does not fail the run; a bench
  * that cannot run does.
- *   run.ts [--parts=diff,nftables,iptables,connections,writers,reconcile,ingest,kubernetes,vm,demo]
+ *   run.ts [--parts=diff,nftables,iptables,connections,writers,reconcile,ingest,kubernetes,bgp,vm,demo]
  * Each part is a process of its own, so that no bench inherits another's heap. IPVS is measured on a kernel that
  * has it (test/vm/run), both sides in the same run.
  */
@@ -27,6 +27,7 @@ const local: Readonly<Record<string, () => Promise<BenchRow[]>>> = {
   reconcile: async () => (await import('./reconcile.ts')).runReconcileBench(),
   ingest: async () => (await import('./kubernetes-ingest.ts')).runIngestBench(),
   kubernetes: async () => (await import('./kubernetes.ts')).runKubernetesBench(),
+  bgp: async () => (await import('./bgp.ts')).runBgpBench(),
 };
 
 /** Parts that change the network namespace they run in: each gets one of its own. */
@@ -35,6 +36,11 @@ const isolated: ReadonlySet<string> = new Set(['kubernetes']);
 /** Whoever is not root gets a user namespace, where network namespaces are free to make. */
 const asRoot = process.getuid?.() === 0 ? [] : ['unshare', '-rn', '--'];
 const ownNetwork = process.getuid?.() === 0 ? ['unshare', '-n', '--'] : asRoot;
+
+/** Parts whose namespaces have names (`ip netns`), which are files below /run. */
+const named: ReadonlySet<string> = new Set(['bgp']);
+const ownRun = ['unshare', ...(process.getuid?.() === 0 ? [] : ['--map-root-user']), '--net', '--mount', '--propagation', 'private', '--'];
+const freshRun = ['sh', '-c', 'mount -t tmpfs -o mode=755 tmpfs /run && ip link set lo up && exec "$@"', 'sh'];
 
 function command(words: readonly string[]): void {
   const [program = '', ...rest] = words;
@@ -56,7 +62,7 @@ function runPart(part: string): BenchRow[] {
     command(['test/vm/run', '--timeout', '2400', '--', 'node --disable-warning=ExperimentalWarning build/bench/vm.mjs']);
   } else
     command([
-      ...(isolated.has(part) ? ownNetwork : asRoot),
+      ...(named.has(part) ? [...ownRun, ...freshRun] : isolated.has(part) ? ownNetwork : asRoot),
       process.execPath,
       '--disable-warning=ExperimentalWarning',
       fileURLToPath(import.meta.url),

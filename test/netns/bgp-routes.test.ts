@@ -13,7 +13,8 @@ import { RunningSpeaker, vip, vips } from '../lab/bgp/speaking.ts';
 import { waitFor } from '../lab/wait.ts';
 
 const COUNT = 1000;
-const COLD_LIMIT_MS = 2000;
+/** `make bench` judges by 2 s; a busy machine is allowed more here. */
+const COLD_LIMIT_MS = 10_000;
 const neighbour = example.directors[0];
 
 let segment: BgpSegment;
