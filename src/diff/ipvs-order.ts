@@ -65,12 +65,14 @@ export function standInOrder(snapshot: IpvsSnapshot, first: number, end: number)
 
 /** Of weight 0 and with places in the table, as far as is known before this pass. */
 function lingeringBefore({ snapshot, first, end, lingering, doubtful, counted }: OrderedLook): ReadonlySet<Rank> {
-  if (lingering !== undefined && !doubtful) return lingering;
+  if (lingering?.size === 0 && !doubtful) return nobody;
   const found = new Set<Rank>();
   for (let row = first; row < end; row++) {
     if ((snapshot.destinations.weight[row] ?? 0) > 0) continue;
+    const rank = rankAt(snapshot, row);
     // Connections are from a time when it had weight.
-    if (doubtful || (counted && connectionsAt(snapshot, row) > 0)) found.add(rankAt(snapshot, row));
+    const assumed = lingering === undefined && counted && connectionsAt(snapshot, row) > 0;
+    if (doubtful || assumed || lingering?.has(rank) === true) found.add(rank);
   }
   return found.size === 0 ? nobody : found;
 }
@@ -90,13 +92,18 @@ export function nothingToRenew(look: OrderedLook): boolean {
 /** Of a service that is as wanted. */
 export function placementAsFound(look: OrderedLook, forwards: boolean): Placement {
   const { destinations } = look.wanted;
-  return { destinations: forwards ? destinations : destinations.toReversed(), lingering: lingeringBefore(look) };
+  const lingering = lingeringBefore(look);
+  return { destinations: forwards ? destinations : destinations.toReversed(), lingering, lingered: lingering };
 }
 
 /** Of a service that is made anew. */
 export function placementAsMade({ destinations }: DesiredIpvsService): Placement {
   const ranked = destinations.map((destination) => ({ destination, rank: rankOf(destination.id) }));
-  return { destinations: ranked.sort((a, b) => compareRanks(b.rank, a.rank)).map(({ destination }) => destination), lingering: nobody };
+  return {
+    destinations: ranked.sort((a, b) => compareRanks(b.rank, a.rank)).map(({ destination }) => destination),
+    lingering: nobody,
+    lingered: nobody,
+  };
 }
 
 /** By ascending rank, what has to be put in, so that those with weight stand in order. `members` by descending rank. */
@@ -175,5 +182,5 @@ export function planOrdered(plan: PlanInProgress, look: OrderedLook): Placement 
   };
   // Members are by descending rank: within a phase the last one added is the first.
   const destinations = [...byPhase('place'), ...byPhase('addDestination'), ...stay].map(({ destination }) => destination);
-  return { destinations, lingering: lingering.size === 0 ? nobody : lingering };
+  return { destinations, lingering: lingering.size === 0 ? nobody : lingering, lingered: before };
 }

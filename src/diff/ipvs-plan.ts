@@ -43,6 +43,8 @@ export interface Placement {
   readonly destinations: readonly DesiredDestination[];
   /** Of weight 0, and yet in the scheduler's table, by a weight that they had before. */
   readonly lingering: ReadonlySet<Rank>;
+  /** The same before the plan, also of destinations that it removes: what the kernel refuses leaves it so. */
+  readonly lingered: ReadonlySet<Rank>;
 }
 
 export interface IpvsPlan {

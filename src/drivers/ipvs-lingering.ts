@@ -86,8 +86,8 @@ export class Lingering {
 
   /** Before a plan is carried out: what is to linger does so from now on, and what lingered may go on. */
   expect(placements: Placements): void {
-    for (const [key, { lingering }] of placements) {
-      if (lingering.size > 0) this.#set(key, new Set([...(this.#sets.get(key) ?? []), ...lingering]));
+    for (const [key, { lingering, lingered }] of placements) {
+      if (lingering.size + lingered.size > 0) this.#set(key, new Set([...(this.#sets.get(key) ?? []), ...lingered, ...lingering]));
     }
   }
 

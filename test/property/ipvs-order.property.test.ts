@@ -150,7 +150,7 @@ for (const family of families) {
         assert.deepEqual(tables[0], tables[1]);
         assert.deepEqual(tables[0], expected(family, last));
       }),
-      { numRuns: 1500 },
+      { numRuns: 2000 },
     );
   });
 }
