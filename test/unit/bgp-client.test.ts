@@ -445,6 +445,31 @@ describe('neighbours', () => {
   const wanted = { address: '10.0.0.2', asn: 65001, password: 'old secret' };
   const writes = ({ calls }: GobgpServer): string[] => calls.filter((name) => /^(Add|Update|Delete)/.test(name));
 
+  test('what each was sent is counted by a daemon of few routes only', async () => {
+    for (const [routes, flag, advertised] of [
+      [10_000, '1001', 0],
+      [10_001, '', undefined],
+    ] as const) {
+      let asked: string | undefined;
+      const server = await start(4, {
+        unary: { GetTable: () => number(1, routes) },
+        stream: {
+          ListPeer: (request, call) => {
+            asked = request.toString('hex');
+            call.write(listed(0, 90));
+            call.end();
+          },
+        },
+      });
+      const [status] = await open(server).peers();
+      assert.deepEqual([asked, status?.advertised], [flag, advertised], 'of each family');
+      assert.deepEqual(
+        ['old secret', 'new'].map((word) => status?.hasPassword?.(word)),
+        [true, false],
+      );
+    }
+  });
+
   test('an update that changes nothing is not sent', async () => {
     const { daemon, server } = await neighbours(4, [listed(0, 90)]);
     assert.deepEqual(await daemon.updatePeer(wanted), { resets: false });

@@ -25,10 +25,9 @@ import type { Call } from './failures.ts';
 import { InOrder } from './in-order.ts';
 import { prefixFamily } from './nlri.ts';
 import { addPathRequest, deletePathRequest, listPathRequest, readListedPaths } from './path-messages.ts';
-import { deletePeerRequest, peerRequest, listPeerRequest, startRequest } from './peer-messages.ts';
+import { countable, listPeers } from './peer-list.ts';
+import { deletePeerRequest, peerRequest, startRequest } from './peer-messages.ts';
 import { sameSetup } from './peer-setup.ts';
-import { readListedPeer } from './peer-status.ts';
-import type { ListedPeer } from './peer-status.ts';
 import { watchPeers } from './watch.ts';
 
 /** Prefixes in one request of a list: 100 KB at most. */
@@ -68,7 +67,8 @@ class GobgpDaemon implements BgpDaemon {
   /**
    * A sweep reads everything that the daemon has: nothing on its side selects by origin (TableType LOCAL is the same table as
    * GLOBAL, ADJ_IN wants a neighbour, WatchEvent tells all of them and not when it has told the last). What
-   * neighbours told is looked at no further than that, and not kept.
+   * neighbours told is looked at no further than that, and not kept. Measured beside 100,000 learned routes: a sweep 1.5 s,
+   * of which 0.5 s of the processor here; 1,000 prefixes by name 15 ms.
    */
   async list(prefixes?: readonly string[]): Promise<readonly ListedPath[]> {
     const call = { operation: 'list', subject: prefixes === undefined ? this.endpoint : `${prefixes.length} prefixes` };
@@ -98,7 +98,10 @@ class GobgpDaemon implements BgpDaemon {
     return this.#each('withdrawPath', 'DeletePath', paths, (connection, { prefix }) => deletePathRequest(connection.dialect, prefix));
   }
 
-  /** A call per path: the daemon's stream of paths ends at the first that it refuses, and does not say which that was. */
+  /**
+   * A call per path, 64 under way (1,000 take 160 to 270 ms). The daemon's stream of paths is much faster (7 ms), but it
+   * ends at the first that it refuses, and does not say which that was.
+   */
   async #each<P extends { readonly prefix: string }>(
     operation: string,
     method: string,
@@ -128,8 +131,8 @@ class GobgpDaemon implements BgpDaemon {
   }
 
   async peers(): Promise<readonly PeerStatus[]> {
-    const listed = await this.#with({ operation: 'peers', subject: this.endpoint }, (connection, call) =>
-      listPeers(connection, undefined, call),
+    const listed = await this.#with({ operation: 'peers', subject: this.endpoint }, async (connection, call) =>
+      listPeers(connection, undefined, await countable(connection, call), call),
     );
     return listed.map(({ status, password }) => ({ ...status, hasPassword: (asked) => password === (asked ?? '') }));
   }
@@ -150,7 +153,7 @@ class GobgpDaemon implements BgpDaemon {
   async updatePeer(peer: PeerRequest): Promise<{ readonly resets: boolean }> {
     const call = { operation: 'updatePeer', subject: peer.address };
     return this.#with(call, async (connection) => {
-      const [before] = await listPeers(connection, peer.address, call);
+      const [before] = await listPeers(connection, peer.address, false, call);
       if (before === undefined) throw new DaemonError('Refused', call.operation, call.subject, 'there is no such neighbour');
       if (sameSetup(before, peer)) return { resets: false };
       const request = peerRequest(connection.dialect, peer, await connection.identity(call));
@@ -162,7 +165,7 @@ class GobgpDaemon implements BgpDaemon {
         await connection.unary('UpdatePeer', request, nothing, call);
       }
       const since = before.status.establishedSeconds;
-      const [after] = await listPeers(connection, peer.address, call);
+      const [after] = await listPeers(connection, peer.address, false, call);
       return { resets: since !== undefined && after?.status.establishedSeconds !== since };
     });
   }
@@ -227,18 +230,6 @@ class GobgpDaemon implements BgpDaemon {
       throw error;
     }
   }
-}
-
-async function listPeers(connection: Connection, address: Address | undefined, call: Call): Promise<ListedPeer[]> {
-  const peers: ListedPeer[] = [];
-  await connection.drain(
-    'ListPeer',
-    listPeerRequest(address, true),
-    (bytes) => readListedPeer(bytes, connection.dialect, true),
-    (peer) => peers.push(peer),
-    call,
-  );
-  return peers;
 }
 
 /** Connects when first asked. @throws TypeError for an endpoint that is none */

@@ -34,7 +34,7 @@ export interface PeerStatus {
   readonly flaps: number | undefined;
   readonly received: { readonly updates: number; readonly notifications: number };
   readonly sent: { readonly updates: number; readonly notifications: number };
-  /** Prefixes sent to it; undefined where the daemon does not say. */
+  /** Prefixes sent to it; undefined where the daemon does not say, or has so many routes (above 20,000) that counting halts it. */
   readonly advertised: number | undefined;
   /** Why it went down last, in the daemon's words; undefined while it never has, or where it does not say. */
   readonly lastError: string | undefined;

@@ -6,7 +6,7 @@ import { decodeAttributes, encodeAttributes } from './attributes.ts';
 import type { BgpPath, ListedPath } from './daemon.ts';
 import type { Dialect } from './dialect.ts';
 import { decodePrefix, encodePrefix, prefixFamily } from './nlri.ts';
-import { MessageError, MessageWriter, delimited, readMessage, varint } from './protobuf.ts';
+import { Fields, MessageWriter, delimited, readMessage, varint } from './protobuf.ts';
 
 /**
  * "ravl": the path identifier of every path of ours. The daemon keeps it, lists it, takes it for a part of the path's
@@ -63,6 +63,16 @@ export function listPathRequest(dialect: Dialect, family: AddressFamily, prefixe
     message.message(listing.prefixes, new MessageWriter().text(lookup.prefix, prefix).number(lookup.type, dialect.exactLookup));
   }
   return message.flag(listing.onlyBinary, true).finish();
+}
+
+/** GetTableRequest, for the number of prefixes in the routing table. */
+export function tableRequest(dialect: Dialect, family: AddressFamily): Uint8Array {
+  return new MessageWriter().number(1, dialect.globalTable).message(2, familyMessage(family)).finish();
+}
+
+/** GetTableResponse.num_destination. */
+export function readTableSize(bytes: Uint8Array): number {
+  return new Fields(bytes).number(1);
 }
 
 /** A Path with its bytes not yet looked into: most of a full table is thrown away at this point. */
@@ -140,9 +150,4 @@ export function readListedPaths(bytes: Uint8Array, family: AddressFamily, sweep:
   const neighbours = paths.map(({ neighbour }) => neighbourOf(neighbour));
   if (sweep && neighbours.every((neighbour) => neighbour !== undefined)) return [];
   return paths.map((raw, index) => listed(raw, family, neighbours[index])).filter((item) => item !== undefined);
-}
-
-/** Errors that say what came is not understood. */
-export function isUnreadable(error: unknown): error is Error {
-  return error instanceof MessageError || error instanceof AttributeError;
 }
