@@ -1,6 +1,6 @@
 /** The client with real daemons of both versions, each with a neighbour of its own in a namespace beside it. */
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { openDaemon } from '../../src/announce/bgp/client.ts';
@@ -29,7 +29,11 @@ before(async () => {
   }
 });
 after(async () => {
-  for (const namespace of pair) await namespace.remove();
+  for (const namespace of pair) {
+    // What was killed leaves its socket.
+    rmSync(new Gobgpd(namespace, gobgpPrograms()[0]!).socket, { force: true });
+    await namespace.remove();
+  }
 });
 
 const fails =
