@@ -29,6 +29,7 @@ const names = ['director', 'n1'] as const;
 interface Collected {
   readonly milliseconds: number;
   readonly resident: number;
+  readonly anonymous: number;
   readonly heap: number;
   readonly held: number;
 }
@@ -82,7 +83,7 @@ test('memory under a churn of endpoints', async () => {
     await meter.stop();
     // The inspector itself takes a moment to settle.
     const samples = lines.slice(3);
-    const perHour = (figure: 'resident' | 'heap' | 'held'): number =>
+    const perHour = (figure: Exclude<keyof Collected, 'milliseconds'>): number =>
       slope(samples.map((line): Sample => ({ seconds: line.milliseconds / 1000, value: line[figure] }))) * 3600;
     table.add({
       name: `memory of the agent on ${name} under ${PER_SECOND} changes/s, ${SECONDS} s`,
@@ -90,8 +91,9 @@ test('memory under a churn of endpoints', async () => {
       measured: `${highest[name].toFixed(1)} MiB at most, ${perHour('held').toFixed(2)} MiB/h`,
       met: highest[name] <= 150 && perHour('held') < 1,
       note:
-        `held after ${samples.length} full collections, without what is free in the heap's pages, least squares; ` +
-        `live objects ${perHour('heap').toFixed(2)} MiB/h, resident with those pages ${perHour('resident').toFixed(2)} MiB/h, ` +
+        `held after ${samples.length} full collections: anonymous memory without what is free in the heap's pages, least squares, ` +
+        `${samples.at(0)?.held ?? 0} to ${samples.at(-1)?.held ?? 0} MiB; anonymous ${perHour('anonymous').toFixed(2)} MiB/h, ` +
+        `live objects ${perHour('heap').toFixed(2)}, resident with pages of the program's file ${perHour('resident').toFixed(2)}, ` +
         `${samples.at(0)?.resident ?? 0} to ${samples.at(-1)?.resident ?? 0} MiB; ${changes} changes, after ${warm.changes} to warm up`,
     });
     assert.ok(samples.length > 3 && Number.isFinite(perHour('held')));
