@@ -51,17 +51,19 @@ function socketOf(text: string): string {
   return `${[0, 2, 4, 6].map((digit) => Number.parseInt(host.slice(digit, digit + 2), 16)).join('.')}:${port}`;
 }
 
-/** Virtual services and `destination weight` in the order of the kernel's lists; ipvsadm would sort them. */
+/**
+ * Virtual services, sorted (the kernel's order of them is that of a hash with the namespace in it), and below each
+ * `destination weight` in the order of its list; ipvsadm would sort those.
+ */
 export async function listed(director: Namespace): Promise<string[]> {
   const { stdout } = await director.run(['cat', '/proc/net/ip_vs']);
-  return stdout
-    .split('\n')
-    .slice(3)
-    .flatMap((line) => {
-      const [first, socket = '', method = '', weight = ''] = line.trim().split(/\s+/);
-      if (first === undefined || first === '') return [];
-      return first === '->' ? [`${socketOf(socket)} ${weight}`] : [`${first} ${socketOf(socket)} ${method}`];
-    });
+  const services: string[][] = [];
+  for (const line of stdout.split('\n').slice(3)) {
+    const [first = '', socket = '', method = '', weight = ''] = line.trim().split(/\s+/);
+    if (first === '->') services.at(-1)?.push(`${socketOf(socket)} ${weight}`);
+    else if (first !== '') services.push([`${first} ${socketOf(socket)} ${method}`]);
+  }
+  return services.sort(([a = ''], [b = '']) => (a < b ? -1 : 1)).flat();
 }
 
 /** A client and directors on links of their own. */
