@@ -70,7 +70,7 @@ export const peerSchema = z
       .min(1, 'families are a list of 4 and 6')
       .refine((list) => new Set(list).size === list.length, { error: 'a family is named twice' })
       .optional()
-      .meta({ description: 'Address families exchanged: 4, 6. Default: both.' }),
+      .meta({ description: 'Address families exchanged: 4, 6. Default: that of the address; the other one needs a next hop of its own.' }),
   })
   .meta({ description: 'A neighbour that the agent sets up in the BGP daemon.' });
 

@@ -61,7 +61,7 @@ export interface BgpPeer {
   /** Seconds for which the neighbour keeps our routes when the daemon is away (RFC 4724). Absent: it does not. */
   readonly gracefulRestartSeconds?: number;
   readonly bfd?: BfdOptions;
-  /** Address families exchanged; absent: both. */
+  /** Address families exchanged; absent: that of its address. The other one needs a next hop of its own. */
   readonly families?: readonly (4 | 6)[];
 }
 

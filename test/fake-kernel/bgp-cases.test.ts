@@ -135,9 +135,11 @@ suite('C15a VIP diff and announcements', () => {
     rig.daemon.latency = 60_000;
     rig.passesWait = true;
     rig.loop.publish(whole(web(['192.0.2.10'])));
+    await rig.reached(() => rig.daemon.called('withdraw') === 1);
     await rig.advance(1900);
     assert.deepEqual(written(rig), [], 'not before the route');
     await rig.advance(200);
+    await rig.reached(() => !rig.loop.active);
     assert.ok(written(rig).includes('ipvs.deleteService tcp 192.0.2.12:80'));
     assert.deepEqual(rig.loop.status().failures, []);
     await rig.kill();

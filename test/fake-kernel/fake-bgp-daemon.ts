@@ -25,6 +25,8 @@ export type Fault =
 
 /** A deadline of the client, milliseconds. */
 const deadline = 5000;
+const familiesOf = ({ address, families }: Pick<PeerRequest, 'address' | 'families'>): readonly (4 | 6)[] =>
+  families ?? [address.includes(':') ? 6 : 4];
 const bgpDefaults = { holdSeconds: 90, connectRetrySeconds: 120 };
 
 interface Entry {
@@ -286,8 +288,8 @@ export class FakeBgpDaemon {
   #updatePeer(request: PeerRequest): { readonly resets: boolean } {
     const peer = this.neighbours.get(request.address);
     if (peer === undefined) throw new DaemonError('Refused', 'updatePeer', request.address, 'no such neighbour');
-    const session = ({ asn, multihop, passive, password, gracefulRestartSeconds, families }: PeerRequest): string =>
-      JSON.stringify([asn, this.major === 3 ? 0 : multihop, passive ?? false, password, gracefulRestartSeconds, families ?? [4, 6]]);
+    const session = ({ asn, multihop, passive, password, gracefulRestartSeconds, ...rest }: PeerRequest): string =>
+      JSON.stringify([asn, this.major === 3 ? 0 : multihop, passive ?? false, password, gracefulRestartSeconds, familiesOf(rest)]);
     const resets = session(peer.request) !== session(request);
     const { multihop: _, ...rest } = request;
     // GoBGP 3 looks at hops only when something else needs a new session.
@@ -310,7 +312,7 @@ export class FakeBgpDaemon {
       },
       bfd: this.bfd && bfd !== undefined ? { state: 'up' } : undefined,
       configured: {
-        ...{ keepaliveSeconds: Math.floor(holdSeconds / 3), families: [4, 6] as const, ...bgpDefaults, ...configured, holdSeconds },
+        ...{ keepaliveSeconds: Math.floor(holdSeconds / 3), families: familiesOf(configured), ...bgpDefaults, ...configured, holdSeconds },
         ...(this.bfd && bfd !== undefined ? { bfd } : {}),
       },
       ...(this.tellsPasswords ? { hasPassword: (asked: string | undefined) => asked === password } : {}),

@@ -116,7 +116,7 @@ export class Rig {
   readonly daemon: FakeBgpDaemon;
   readonly composition: Composition;
   readonly loop: ReconcileLoop;
-  /** A pass may wait for the clock: then all is quiet although it is under way. */
+  /** A pass may wait for the clock: that it is under way is no unrest then. Where it has come to, {@link reached} finds out. */
   passesWait = false;
   readonly #stop = new AbortController();
   readonly #done: Promise<unknown>;
@@ -160,10 +160,19 @@ export class Rig {
   /** Real turns until nothing runs that could go on without the clock. */
   async #quiet(): Promise<void> {
     const deadline = performance.now() + 10_000;
-    for (let idle = 0; idle < (this.passesWait ? 60 : 6);) {
+    for (let idle = 0; idle < 6;) {
       if (performance.now() > deadline) throw new Error('the loop does not come to rest');
       await new Promise((resolve) => setImmediate(resolve));
       idle = this.loop.active && !this.passesWait && !this.#stop.signal.aborted ? 0 : idle + 1;
+    }
+  }
+
+  /** Real turns until so; the clock stands still. */
+  async reached(condition: () => boolean): Promise<void> {
+    const deadline = performance.now() + 10_000;
+    while (!condition()) {
+      if (performance.now() > deadline) throw new Error('not within 10 s');
+      await new Promise((resolve) => setImmediate(resolve));
     }
   }
 

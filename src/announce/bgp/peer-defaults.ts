@@ -1,4 +1,5 @@
 /** What a neighbour is set up with where nothing is said. Apart from the messages, so that comparing loads none of them. */
+import { isIPv6 } from 'node:net';
 import type { PeerRequest } from './daemon.ts';
 
 /**
@@ -26,6 +27,7 @@ export function effective(peer: PeerRequest): {
     hold,
     // RFC 4271 section 4.4: a third of the hold time. The daemon keeps whole seconds.
     keepalive: peer.keepaliveSeconds ?? Math.floor(hold / 3),
-    families: peer.families ?? [4, 6],
+    // Over a session of the other family the daemon has no next hop that routers can use: an IPv4-mapped one for IPv6.
+    families: peer.families ?? [isIPv6(peer.address) ? 6 : 4],
   };
 }
