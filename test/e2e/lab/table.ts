@@ -13,14 +13,20 @@ export interface Row {
 }
 
 export class Table {
+  readonly #folder: string;
   readonly #file: string;
   readonly rows: Row[] = [];
 
   /** @param name of the test file; rows of one file keep their order */
   constructor(name: string) {
-    const folder = join(process.env['RAVEL_OUT'] ?? 'build/vm-out', 'e2e');
-    mkdirSync(folder, { recursive: true });
-    this.#file = join(folder, `${name}.json`);
+    this.#folder = join(process.env['RAVEL_OUT'] ?? 'build/vm-out', 'e2e');
+    mkdirSync(this.#folder, { recursive: true });
+    this.#file = join(this.#folder, `${name}.json`);
+  }
+
+  /** What a row was computed from, for who looks closer: NAME.samples.json beside the rows. */
+  keep(name: string, samples: readonly unknown[]): void {
+    writeFileSync(join(this.#folder, `${name}.samples.json`), JSON.stringify(samples));
   }
 
   add(row: Row): void {

@@ -32,6 +32,8 @@ interface Collected {
   readonly anonymous: number;
   readonly heap: number;
   readonly held: number;
+  readonly malloc: number;
+  readonly arenas: number;
 }
 
 const table = new Table('churn');
@@ -81,6 +83,7 @@ test('memory under a churn of endpoints', async () => {
     assert.equal(meter.exit, undefined);
     const lines = meter.takeLines().map((line) => JSON.parse(line) as Collected);
     await meter.stop();
+    table.keep(`memory-${name}`, lines);
     // The inspector itself takes a moment to settle.
     const samples = lines.slice(3);
     const perHour = (figure: Exclude<keyof Collected, 'milliseconds'>): number =>
@@ -93,7 +96,8 @@ test('memory under a churn of endpoints', async () => {
       note:
         `held after ${samples.length} full collections: anonymous memory without what is free in the heap's pages, least squares, ` +
         `${samples.at(0)?.held ?? 0} to ${samples.at(-1)?.held ?? 0} MiB; anonymous ${perHour('anonymous').toFixed(2)} MiB/h, ` +
-        `live objects ${perHour('heap').toFixed(2)}, resident with pages of the program's file ${perHour('resident').toFixed(2)}, ` +
+        `live objects ${perHour('heap').toFixed(2)}, allocated natively ${perHour('malloc').toFixed(2)} and by other threads ` +
+        `${perHour('arenas').toFixed(2)}, resident with pages of the program's file ${perHour('resident').toFixed(2)}, ` +
         `${samples.at(0)?.resident ?? 0} to ${samples.at(-1)?.resident ?? 0} MiB; ${changes} changes, after ${warm.changes} to warm up`,
     });
     assert.ok(samples.length > 3 && Number.isFinite(perHour('held')));

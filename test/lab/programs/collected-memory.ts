@@ -3,10 +3,11 @@
  * with few changes takes a quarter of an hour, and a leak cannot be told from a heap that waits to be collected.
  *   collected-memory.mjs PID EVERY_MS
  * Opens the process's inspector (SIGUSR1, 127.0.0.1:9229 of its namespace) and prints a JSON line each time:
- *   {"milliseconds":20000,"resident":104.2,"anonymous":66.1,"heap":23.1,"held":63.0}      MiB
+ *   {"milliseconds":20000,"resident":104.2,"anonymous":66.1,"heap":23.1,"held":63.0,"malloc":9.1,"arenas":4.2}      MiB
  * resident: of the process, pages of the program's own file among it, which come and go with the page cache; anonymous: without
  * those; heap: live objects of JavaScript; held: anonymous without what is free in the heap's own pages, which are 256 KiB
- * each: how many of them are half empty changes with every collection.
+ * each: how many of them are half empty changes with every collection. malloc and arenas: glibc's main heap and those of other
+ * threads, so that a slope can be told to be the native side's.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -64,6 +65,26 @@ async function call(method: string): Promise<NonNullable<Answer['result']>> {
 
 const mebibytes = (bytes: number): number => Math.round((bytes / 1_048_576) * 100) / 100;
 
+/** A heap of a thread lies at a multiple of this (glibc, HEAP_MAX_SIZE on 64 bit). */
+const ARENA_ALIGNMENT = 64n * 1_048_576n;
+
+/** Resident KiB of the mappings that malloc took; /proc/PID/smaps, one head line each, then its figures. */
+function allocated(): { malloc: number; arenas: number } {
+  const sums = { malloc: 0, arenas: 0 };
+  let kind: keyof typeof sums | undefined;
+  for (const line of readFileSync(`/proc/${pid}/smaps`, 'utf8').split('\n')) {
+    const head = /^([0-9a-f]+)-[0-9a-f]+ (\S+) \S+ \S+ (\d+) *(.*)$/.exec(line);
+    if (head !== null) {
+      const [, start = '0', permissions, inode, name] = head;
+      const aligned = inode === '0' && name === '' && permissions === 'rw-p' && BigInt(`0x${start}`) % ARENA_ALIGNMENT === 0n;
+      kind = name === '[heap]' ? 'malloc' : aligned ? 'arenas' : undefined;
+    } else if (kind !== undefined && line.startsWith('Rss:')) {
+      sums[kind] += Number(/\d+/.exec(line)?.[0]);
+    }
+  }
+  return sums;
+}
+
 await call('HeapProfiler.enable');
 const began = performance.now();
 for (;;) {
@@ -72,10 +93,12 @@ for (;;) {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const bytes = (name: string): number => 1024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]);
   const anonymous = bytes('RssAnon');
+  const { malloc, arenas } = allocated();
   const figures = {
     milliseconds: Math.round(performance.now() - began),
     ...{ resident: mebibytes(bytes('VmRSS')), anonymous: mebibytes(anonymous) },
     ...{ heap: mebibytes(usedSize), held: mebibytes(anonymous - (totalSize - usedSize)) },
+    ...{ malloc: mebibytes(malloc * 1024), arenas: mebibytes(arenas * 1024) },
   };
   process.stdout.write(`${JSON.stringify(figures)}\n`);
   await wait(every);
