@@ -2,7 +2,7 @@
  * `make bench`: runs every bench, prints one table with our figure beside the peer's and the goal, and writes
  * build/bench.json and build/bench.txt. A missed goal is printed as missed and does not fail the run; a bench
  * that cannot run does.
- *   run.ts [--parts=diff,nftables,iptables,connections,writers,reconcile,ingest,kubernetes,bgp,vm,demo]
+ *   run.ts [--parts=diff,nftables,iptables,connections,writers,reconcile,ingest,kubernetes,bgp,failover,vm,demo]
  * Each part is a process of its own, so that no bench inherits another's heap. IPVS is measured on a kernel that
  * has it (test/vm/run), both sides in the same run.
  */
@@ -53,7 +53,25 @@ function rowsOf(file: string): BenchRow[] {
   return JSON.parse(readFileSync(file, 'utf8')) as BenchRow[];
 }
 
+/** Tests in the VM that measure what is promised of directors that come and go; which fail, like any test, on a missed promise. */
+const failover = ['bgp', 'mh-placement'];
+
+function runFailover(): BenchRow[] {
+  const files = failover.map((name) => join(build, `vm-out/measured/${name}.json`));
+  for (const file of files) rmSync(file, { force: true });
+  command([process.execPath, 'scripts/bundle-tests.ts']);
+  command([
+    'test/vm/run',
+    '--timeout',
+    '1800',
+    '--',
+    `test/vm/suite ${failover.map((name) => `build/vm-suite/${name}.test.mjs`).join(' ')}`,
+  ]);
+  return files.flatMap(rowsOf);
+}
+
 function runPart(part: string): BenchRow[] {
+  if (part === 'failover') return runFailover();
   const file = join(build, part === 'demo' ? 'demo.json' : part === 'vm' ? 'vm-out/bench-vm.json' : `bench-${part}.json`);
   rmSync(file, { force: true });
   if (part === 'demo') command(['demo/run']);
@@ -97,7 +115,7 @@ function table(rows: readonly BenchRow[]): string {
 }
 
 const { values } = parseArgs({
-  options: { parts: { type: 'string', default: Object.keys(local).concat('vm', 'demo').join() }, only: { type: 'string' } },
+  options: { parts: { type: 'string', default: Object.keys(local).concat('failover', 'vm', 'demo').join() }, only: { type: 'string' } },
 });
 mkdirSync(build, { recursive: true });
 
