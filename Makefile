@@ -94,6 +94,7 @@ docs: deps ## write docs/native.md, the schema of the chart, and the README's ex
 	@$(SCRIPT) scripts/generate-native-docs.ts
 	@$(SCRIPT) scripts/command-docs.ts
 	@$(SCRIPT) scripts/dataplane-docs.ts
+	@$(SCRIPT) scripts/metric-docs.ts
 	@$(SCRIPT) scripts/chart.ts
 	@$(SCRIPT) scripts/readme.ts
 

@@ -131,6 +131,7 @@ export function commonOptions(
 ): Omit<AgentOptions, 'mode' | 'combined' | 'colocation' | 'natBackend' | 'bgp' | 'source' | 'interface'> {
   const exceptSource = values['pod-cidr-masq'];
   const sync = values['ipvs-sync'];
+  const metrics = values['metrics-listen'];
   return {
     nodeName: values.nodename ?? '',
     vipInterface: values['vip-interface'] ?? '',
@@ -162,5 +163,6 @@ export function commonOptions(
     masquerade: { enabled: values['iptables-masq'] ?? false, ...(exceptSource === undefined ? {} : { exceptSource }) },
     ipvsSysctls: values['ipvs-sysctl'] ?? new Map(),
     ...(sync === undefined ? {} : { ipvsSync: sync }),
+    ...(metrics === undefined ? {} : { metricsListen: metrics }),
   };
 }

@@ -1,6 +1,6 @@
 /** Values of flags, whether typed, taken from the environment or read from a file: text first, then checked. */
 import { z } from 'zod';
-import { parsePrefix } from '../model/address.ts';
+import { canonicalAddress, parsePrefix } from '../model/address.ts';
 import { parseDuration } from '../model/duration.ts';
 import { checkChainPrefix } from '../native/iptables-program.ts';
 
@@ -46,6 +46,18 @@ export const prefix = text.transform((value, context) => {
   const parsed = parsePrefix(value);
   if (parsed !== undefined && !parsed.address.includes(':')) return parsed;
   context.addIssue({ code: 'custom', message: 'must be an IPv4 prefix such as 10.244.0.0/16' });
+  return z.NEVER;
+});
+
+/** `address:port` or `[IPv6 address]:port`; `:port` alone: on all addresses. */
+export const listen = text.transform((value, context) => {
+  const [, bracketed, plain, digits = ''] = /^(?:\[([^\]]+)\]|([^:[\]]+))?:(\d{1,5})$/.exec(value.trim()) ?? [];
+  const written = bracketed ?? plain;
+  const host = written === undefined ? undefined : canonicalAddress(written);
+  const port = Number(digits);
+  const known = written === undefined || (host !== undefined && host.includes(':') === (bracketed !== undefined));
+  if (known && port >= 1 && port <= 65_535) return { host, port };
+  context.addIssue({ code: 'custom', message: 'must be :port, address:port or [IPv6 address]:port, such as 127.0.0.1:10234' });
   return z.NEVER;
 });
 

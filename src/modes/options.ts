@@ -25,6 +25,13 @@ export type SourceOptions =
       readonly kubeconfig: string | undefined;
     };
 
+/** A TCP port to serve on. */
+export interface ListenOptions {
+  /** An address of this machine; undefined: all of them. */
+  readonly host: string | undefined;
+  readonly port: number;
+}
+
 export interface DefaultListener {
   readonly namespace: string;
   readonly service: string;
@@ -90,6 +97,8 @@ export interface AgentOptions {
   readonly events: boolean;
   /** Folder of the status socket and of the sysctl journal. */
   readonly stateDirectory: string;
+  /** Where metrics are served; absent: nowhere. */
+  readonly metricsListen?: ListenOptions;
   readonly auditMilliseconds: number;
   readonly arpRefreshMilliseconds: number;
   readonly arpFramesPerSecond: number;

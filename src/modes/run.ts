@@ -17,6 +17,7 @@ import { bgp } from './bgp.ts';
 import { showingPresence, standingBy, type Compose } from './coordination.ts';
 import { director } from './director.ts';
 import { InputRecord } from './input-record.ts';
+import { serveMetrics } from './metrics.ts';
 import type { AgentOptions, Mode } from './options.ts';
 import { firstPublication, type Origin } from './origin.ts';
 import { realserver } from './realserver.ts';
@@ -84,6 +85,8 @@ export class Agent {
         vipsChanged: (vips) => this.#reasons.lookAt(vips),
       })
       .map((listen) => listen(signal));
+    const { metricsListen } = options;
+    if (metricsListen !== undefined) listeners.push(serveMetrics(metricsListen, () => this.document(), parts, signal));
     parts.log.info('started', { mode: options.mode, node: options.nodeName, interface: options.interface, source: origin.place });
     await Promise.all([...listeners, stopping, this.#runSource(signal), this.loop.run(signal), origin.correspondent?.run(signal)]);
     this.#composition.stop();

@@ -12,6 +12,7 @@ import type { AgentDocument } from '../../src/observe/agent-document.ts';
 import { askAgent } from '../../src/observe/status-server.ts';
 import { systemClock } from '../../src/reconcile/clock.ts';
 import { ravelAgent } from '../unit/cli.ts';
+import { eventually } from '../unit/waiting.ts';
 import { temporaryDirectory } from '../temporary-directory.ts';
 import { cluster, whole } from './cluster.ts';
 import type { FakeKernel } from './kernel.ts';
@@ -32,14 +33,6 @@ class Puppet implements Source {
       this.fail = reject;
       signal.addEventListener('abort', () => resolve(), { once: true });
     });
-  }
-}
-
-async function eventually(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!(await condition())) {
-    if (performance.now() > deadline) assert.fail(`still not: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
   }
 }
 

@@ -13,6 +13,7 @@ import { Agent } from '../../src/modes/run.ts';
 import { systemClock } from '../../src/reconcile/clock.ts';
 import { temporaryDirectory } from '../temporary-directory.ts';
 import { ravelAgent } from '../unit/cli.ts';
+import { eventually } from '../unit/waiting.ts';
 import { cluster, whole } from './cluster.ts';
 import { FakeBgpDaemon } from './fake-bgp-daemon.ts';
 import type { FakeKernel } from './kernel.ts';
@@ -25,14 +26,6 @@ const state = cluster({
     ['192.0.2.11', 80, 'web'],
   ],
 });
-
-async function eventually(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!(await condition())) {
-    if (performance.now() > deadline) assert.fail(`still not: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
 
 /** A source that says one thing. */
 const saying = (publication: Publication): Source => ({

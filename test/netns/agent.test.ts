@@ -164,6 +164,27 @@ test('a running agent follows the file, refuses a bad one, outlives a vanished o
   assert.ok(placed(), 'SIGTERM leaves the data plane');
 });
 
+test('metrics of the released program: what its status says, and nowhere unless it is asked to', async () => {
+  write(clusterText(['10.244.1.2']));
+  const agent = await new RunningAgent([], ['--metrics-listen=127.0.0.1:10234']).ready();
+  try {
+    const lines = (await (await fetch('http://127.0.0.1:10234/metrics')).text()).split('\n');
+    const document = await answer();
+    assert.ok(lines.includes(`ravel_kernel_writes_total ${document?.loop.written}`), lines.join('\n'));
+    assert.ok(lines.includes('ravel_source_synced 1'));
+    // What only another mode can say.
+    assert.deepEqual(
+      lines.filter((line) => /^ravel_(bgp|vip_announced)/.test(line)),
+      [],
+    );
+  } finally {
+    assert.equal(await agent.end(), 0, agent.log);
+  }
+  const silent = await new RunningAgent().ready();
+  await assert.rejects(fetch('http://127.0.0.1:10234/metrics'));
+  assert.equal(await silent.end(), 0, silent.log);
+});
+
 test('what others delete comes back within a second', async () => {
   const agent = await new RunningAgent().ready();
   try {

@@ -63,6 +63,12 @@ test('only who asks a BGP daemon loads what it takes to do so', () => {
   assert.equal(chunks.length, 1, 'negative: it is in the program, in a file of its own');
 });
 
+test('only who asks for metrics loads what makes them', () => {
+  const serves = (inputs: readonly string[]): string[] => inputs.filter((input) => input.includes('node_modules/prom-client/'));
+  assert.deepEqual(serves(inputsOf(loadedWith(output('ravel-agent.js')))), []);
+  assert.ok(serves(inputsOf(Object.keys(outputs))).length > 0, 'negative: it is in the program');
+});
+
 test('of the client there is one class, and what it needs', () => {
   const holders = Object.keys(outputs).filter((file) => clientOf(Object.keys(outputs[file]?.inputs ?? {})).length > 0);
   assert.equal(holders.length, 1);

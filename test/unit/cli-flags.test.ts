@@ -49,7 +49,7 @@ test('every flag can come from all three places', async () => {
     ...{ 'bgp-tls-server-name': 'gobgpd', 'bgp-communities': '65000:1,65000:1:2', 'bgp-local-preference': '50', 'bgp-med': '0' },
     ...{ 'bgp-next-hop': '10.0.0.2,2001:db8::2', 'bgp-prefix-length-ipv4': '24', 'bgp-prefix-length-ipv6': '64', 'bgp-drain': '10s' },
     ...{ 'bgp-asn': '65000', 'bgp-router-id': '10.0.0.2', 'bgp-peers': '10.0.0.1,asn=65001', 'ipvs-sync': 'eth1,id=7' },
-    ...{ 'drain-timeout': '30s', 'readiness-timeout': '4s', 'ipvs-idle-destinations': 'keep' },
+    ...{ 'metrics-listen': '127.0.0.1:10234', 'drain-timeout': '30s', 'readiness-timeout': '4s', 'ipvs-idle-destinations': 'keep' },
   };
   for (const [name, flag] of Object.entries(flags)) {
     const text =
@@ -170,6 +170,16 @@ test('flags that contradict each other are refused with a sentence; one that onl
   const { values } = await resolveFlags({ mode: 'realserver', 'ipvs-colocation-mode': 'iptables' }, {});
   assert.deepEqual(idleFlags(values), ['--ipvs-colocation-mode has no effect: it is for a director, and this is a realserver']);
   assert.deepEqual(idleFlags((await resolveFlags({ mode: 'director', 'ipvs-colocation-mode': 'iptables' }, {})).values), []);
+});
+
+test('metrics: where to listen, with an address or without; a name or a port out of range is refused', async () => {
+  const listen = async (text: string): Promise<unknown> => (await resolveFlags({ 'metrics-listen': text }, {})).values['metrics-listen'];
+  assert.equal((await resolveFlags({}, {})).values['metrics-listen'], undefined);
+  assert.deepEqual(await listen('127.0.0.1:10234'), { host: '127.0.0.1', port: 10_234 });
+  assert.deepEqual(await listen(':10234'), { host: undefined, port: 10_234 });
+  assert.deepEqual(await listen('[2001:DB8:0::1]:1'), { host: '2001:db8::1', port: 1 });
+  for (const wrong of ['', '10234', 'localhost:10234', '2001:db8::1:80', '[127.0.0.1]:80', '127.0.0.1:0', ':65536', '300.0.0.1:80', ':80x'])
+    await refused(listen(wrong), /--metrics-listen: must be :port, address:port or \[IPv6 address\]:port/);
 });
 
 test('ports of coordination are a list; 0 or nothing is none, and what is no port is refused', async () => {

@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { withCommands } from '../../scripts/command-docs.ts';
+import { withMetrics } from '../../scripts/metric-docs.ts';
 import { commands } from '../../src/cli/commands.ts';
+import { metricFamilies } from '../../src/observe/metric-families.ts';
 
 const read = (path: string): string => readFileSync(path, 'utf8');
 
@@ -13,6 +15,23 @@ test('the tables of docs/commands.md are those of the code', () => {
   assert.match(page, /\| `vips\[\]\.services\[\]\.destinations\[\]\.weight` \|/);
   for (const { command } of commands)
     if (command !== '$0') assert.ok(page.includes(`\`${command}`) || page.includes(`ravel-agent ${command}`), command);
+});
+
+test('docs/metrics.md has every family, and its alerts name no other', () => {
+  const page = read('docs/metrics.md');
+  assert.equal(withMetrics(page), page, 'run make docs');
+  const known = new Set(metricFamilies.map(({ name }) => name));
+  const named = [...page.matchAll(/\bravel_[a-z_]*[a-z]\b(?!_\*)/g)]
+    .map(([name]) => name)
+    .filter((name) => !['ravel_vip', 'ravel_bgp', 'ravel_watch'].includes(name));
+  assert.ok(named.length > known.size / 2);
+  assert.deepEqual(
+    named.filter((name) => !known.has(name)),
+    [],
+  );
+  const reasons = /export type ReasonCode =([^;]+);/.exec(read('src/model/cluster.ts'))?.[1] ?? '';
+  for (const [, words = ''] of page.matchAll(/reason=~"([^"]+)"/g))
+    for (const word of words.split('\\|')) assert.ok(reasons.includes(`'${word}'`), word);
 });
 
 test('every reason code has its row, and every row is a code', () => {

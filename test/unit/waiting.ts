@@ -10,6 +10,15 @@ export async function until(what: string, condition: () => boolean): Promise<voi
   }
 }
 
+/** The same for what has to be asked, after ten seconds. */
+export async function eventually(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  const end = performance.now() + 10_000;
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(`still not: ${what}`);
+    await wait(5);
+  }
+}
+
 /** The error of a promise that has to fail. */
 export async function failureOf(promise: Promise<unknown>): Promise<Error & { readonly code?: string }> {
   return promise.then(
