@@ -21,7 +21,7 @@ import type { Placement, PlanInProgress } from './ipvs-plan.ts';
 import { compareRanks, rankAt, rankOf, type Rank } from './ipvs-rank.ts';
 
 /** Whether the order of destinations decides where connections go. */
-export const isOrdered = ({ scheduler }: ServiceSpec): boolean => scheduler === 'mh';
+export const isOrdered = ({ scheduler }: Pick<ServiceSpec, 'scheduler'>): boolean => scheduler === 'mh';
 
 export interface OrderedLook {
   readonly wanted: DesiredIpvsService;

@@ -5,6 +5,7 @@
  */
 import { masqueradedId } from '../desired/colocation.ts';
 import type { IpvsOwnership, IpvsPlan } from '../diff/ipvs.ts';
+import { isOrdered } from '../diff/ipvs-order.ts';
 import { asWritten, ObservedServices } from '../diff/ipvs-observed.ts';
 import { deviceMtu } from '../diff/path-mtu.ts';
 import type { AddressDriver, ObservedAddresses } from '../drivers/addresses.ts';
@@ -86,7 +87,14 @@ export class DirectorPlane implements Plane {
   #knows(state: ClusterState, keys: Keys): boolean {
     const { ipvs, addresses, rules } = this.#options;
     if (addresses.state === undefined || !ipvs.knows(keys) || !rules.known) return false;
-    return rules.inUse || ![...keys].some((key) => needsRules(state, key));
+    for (const key of keys) if ((!rules.inUse && needsRules(state, key)) || this.#becomesOrdered(state, key)) return false;
+    return true;
+  }
+
+  /** Destinations of a scheduler that minds no order are known without it, and are to have one now. */
+  #becomesOrdered(state: ClusterState, key: VirtualServiceKey): boolean {
+    const [known, next] = [this.#options.ipvs.known(key), state.virtualServices.get(key)];
+    return known !== undefined && next !== undefined && isOrdered(next) && !isOrdered(known.spec);
   }
 
   async #update(work: Work, look: Look): Promise<void> {

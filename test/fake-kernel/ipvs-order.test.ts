@@ -5,7 +5,9 @@ import type { DesiredIpvsService } from '../../src/desired/types.ts';
 import { IpvsDriver, type IpvsOrdering } from '../../src/drivers/ipvs.ts';
 import { toObjects } from '../../src/native/ipvs-columns.ts';
 import type { IpvsOperation } from '../../src/native/ipvs-types.ts';
+import { changed, cluster, whole } from './cluster.ts';
 import { FakeKernel } from './kernel.ts';
+import { Rig } from './rig.ts';
 
 const key = 'tcp 192.0.2.10:80';
 const setting = 'net/ipv4/vs/expire_nodest_conn';
@@ -225,5 +227,26 @@ suite('connections while destinations are put in order', () => {
     );
     for (const operations of calls) assert.notEqual(operations.at(-1)?.op, 'deleteDestination');
     assert.equal((await pass(driver, targetOf({ ...many, 1: 1 }))).texts.length, 0);
+  });
+});
+
+suite('a director that is told of another scheduler while it runs', () => {
+  const nodes = ['n1', 'n2', 'n3'];
+  const stateOf = (pods: readonly string[], scheduler: 'wrr' | 'mh') => {
+    const state = cluster({ pods: { web: pods }, vips: [['192.0.2.10', 80, 'web']], nodes });
+    const virtualServices = new Map([...state.virtualServices].map(([id, service]) => [id, { ...service, scheduler }]));
+    return { ...state, virtualServices };
+  };
+
+  test('has the order at once, and not with the next look at everything', async () => {
+    const rig = new Rig('director', undefined, { handoverMilliseconds: 0 });
+    await rig.publish(whole(stateOf(['n1', 'n3'], 'wrr')));
+    await rig.publish(changed(stateOf(['n1', 'n2', 'n3'], 'wrr'), 'web'));
+    assert.deepEqual(await listed(rig.kernel), ['2 x1', '3 x1', '1 x1'], 'the one that came last stands first');
+    const looks = rig.loop.status().passes;
+    await rig.publish(changed(stateOf(['n1', 'n2', 'n3'], 'mh'), 'web'));
+    assert.equal(rig.loop.status().passes, looks + 1);
+    assert.deepEqual(await listed(rig.kernel), ['3 x1', '2 x1', '1 x1']);
+    await rig.kill();
   });
 });
