@@ -73,6 +73,9 @@ export const bgpFlags = {
 /** How the daemon is reached. */
 export const bgpConnectionFlags = ['bgp-endpoint', 'bgp-tls-ca', 'bgp-tls-cert', 'bgp-tls-key', 'bgp-tls-server-name'] as const;
 
+/** Whom the daemon is to speak with. */
+export const bgpNeighbourFlags = ['bgp-asn', 'bgp-router-id', 'bgp-peers'] as const;
+
 /** What routes say. */
 export const bgpRouteFlags = [
   'bgp-communities',

@@ -8,7 +8,7 @@ import type { Log } from '../observe/log.ts';
 import { openOrigin, type Origin } from '../modes/origin.ts';
 import type { ClusterState } from '../model/cluster.ts';
 import { bgpFindings } from './bgp-checks.ts';
-import { bgpConnectionFlags } from './bgp-flags.ts';
+import { bgpConnectionFlags, bgpNeighbourFlags } from './bgp-flags.ts';
 import { bgpOptions } from './bgp-options.ts';
 import { directorChecks, machineChecks, realserverChecks } from './checks.ts';
 import type { CheckInput } from './findings.ts';
@@ -123,7 +123,7 @@ export const checkCommand: Command = {
   flags: [
     ...(['mode', 'nodename', 'compute-iface', 'vip-interface', 'state-dir', 'sysctl-dir', ...sourceFlags] as const),
     ...bgpConnectionFlags,
-    ...(['bgp-asn', 'bgp-router-id', 'bgp-peers'] as const),
+    ...bgpNeighbourFlags,
     ...(['ipvs-sysctl', 'ipvs-colocation-mode', 'nat-backend', 'iptables-chain', 'log-level', 'log-format', 'debug'] as const),
   ],
   run,

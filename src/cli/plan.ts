@@ -4,7 +4,7 @@ import { compositions } from '../modes/run.ts';
 import { systemClock } from '../reconcile/clock.ts';
 import type { PlannedChange } from '../reconcile/plane.ts';
 import { agentOptions, idleFlags, sourceFlags, withoutWaits } from './agent-options.ts';
-import { bgpConnectionFlags, bgpRouteFlags } from './bgp-flags.ts';
+import { bgpConnectionFlags, bgpNeighbourFlags, bgpRouteFlags } from './bgp-flags.ts';
 import type { Command, CommandContext } from './command.ts';
 import { openJournal } from './journal.ts';
 import { paint, printJson, type Output } from './output.ts';
@@ -128,6 +128,7 @@ export const planCommand: Command = {
     ] as const),
     ...bgpConnectionFlags,
     ...bgpRouteFlags,
+    ...bgpNeighbourFlags,
     ...(['auto-configure-service', 'auto-configure-port'] as const),
     ...(['removal-guard-share', 'removal-guard-count', 'allow-mass-removal', 'log-level', 'log-format', 'debug'] as const),
   ],

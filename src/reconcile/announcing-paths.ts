@@ -9,7 +9,7 @@ import { realserverRequirements, type SysctlRequirement } from '../drivers/sysct
 import type { BgpConfig } from '../model/bgp.ts';
 import type { Address, ClusterState } from '../model/cluster.ts';
 import type { Announcing } from './announcing.ts';
-import { describePath } from './describe.ts';
+import { describePath, describePeer } from './describe.ts';
 import type { PlannedChange } from './plane.ts';
 
 export interface PathAnnouncingOptions {
@@ -78,13 +78,18 @@ export class PathAnnouncing implements Announcing {
   }
 
   async goingUp(addresses: ReadonlySet<Address>): Promise<readonly PlannedChange[]> {
-    return (await this.#plan(addresses)).filter(({ op }) => op !== 'withdrawPath').map(describePath);
+    const peers = (await this.#ask(() => this.#speaking.planPeers())).map(describePeer);
+    return [...peers, ...(await this.#plan(addresses)).filter(({ op }) => op !== 'withdrawPath').map(describePath)];
+  }
+
+  #plan(wanted: ReadonlySet<Address>): Promise<readonly PathChange[]> {
+    return this.#ask(() => this.#speaking.plan([...wanted]));
   }
 
   /** Without the daemon nobody knows; what is to change in the kernel is worth knowing all the same. */
-  async #plan(wanted: ReadonlySet<Address>): Promise<readonly PathChange[]> {
+  async #ask<Change>(question: () => Promise<readonly Change[]>): Promise<readonly Change[]> {
     try {
-      return await this.#speaking.plan([...wanted]);
+      return await question();
     } catch (error) {
       this.#unseen = `what would change in the BGP daemon is not known: ${error instanceof Error ? error.message : String(error)}`;
       return [];

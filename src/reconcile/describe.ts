@@ -1,5 +1,5 @@
 /** Operations in the words of `plan`. */
-import type { PathChange } from '../announce/bgp/speaking.ts';
+import type { PathChange, PeerChange } from '../announce/bgp/speaking.ts';
 import { operationSubject } from '../drivers/ipvs.ts';
 import type { NatBackendKind, NatBackendPlan } from '../drivers/nat-backend.ts';
 import type { SysctlOperation } from '../drivers/sysctls.ts';
@@ -58,6 +58,24 @@ export function describePath(change: PathChange): PlannedChange {
   const [address = '', length] = prefix.split('/');
   const single = length === (address.includes(':') ? '128' : '32');
   return { vip: single ? address : undefined, kind: 'path', op: change.op, text: `${prefix}${pathDetails(change)}` };
+}
+
+/** Of the BGP daemon as a whole, and so of no VIP. */
+export function describePeer(change: PeerChange): PlannedChange {
+  return { vip: undefined, kind: 'peer', op: change.op, text: peerDetails(change) };
+}
+
+function peerDetails(change: PeerChange): string {
+  switch (change.op) {
+    case 'startDaemon':
+      return `the daemon itself, AS ${change.asn}, router ${change.routerId}`;
+    case 'addPeer':
+      return `neighbour ${change.address}, AS ${change.asn}`;
+    case 'updatePeer':
+      return `neighbour ${change.address}: ${change.differs.join(', ')}`;
+    case 'deletePeer':
+      return `neighbour ${change.address}`;
+  }
 }
 
 function pathDetails(change: PathChange): string {

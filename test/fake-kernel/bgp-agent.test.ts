@@ -265,6 +265,36 @@ config: { 192.0.2.10: { 80: { namespace: a, service: b, portName: http } } }
     assert.match(blind.err, /what would change in the BGP daemon is not known: .*no answer/);
   });
 
+  test('plan of neighbours: the daemon that is started, those that are set up, changed and removed; nothing once they are so', async () => {
+    const kernel = freshKernel();
+    const daemon = new FakeBgpDaemon(systemClock);
+    daemon.asn = 0;
+    const own = ['--bgp-asn=65001', '--bgp-router-id=10.0.0.2'];
+    const peers = (...list: string[]): string[] => [...bgp, ...own, `--bgp-peers=${list.join(';')}`];
+    const planned = async (...args: string[]): Promise<string[]> => {
+      const { out, err } = await ravelAgent(['plan', ...args, '-o', 'json'], { kernel, daemon });
+      assert.doesNotThrow(() => outputSchemas['plan']?.parse(JSON.parse(out)), err);
+      const { changes } = JSON.parse(out) as { changes: { kind: string; op: string; text: string }[] };
+      return changes.filter(({ kind }) => kind === 'peer').map(({ op, text }) => `${op}: ${text}`);
+    };
+    const first = peers('10.0.0.9,asn=65009', '10.0.0.8,asn=65008');
+    assert.deepEqual(await planned(...first), [
+      'startDaemon: the daemon itself, AS 65001, router 10.0.0.2',
+      'addPeer: neighbour 10.0.0.9, AS 65009',
+      'addPeer: neighbour 10.0.0.8, AS 65008',
+    ]);
+    assert.deepEqual([daemon.asn, daemon.neighbours.size], [0, 0], 'it was planned only');
+    assert.equal((await ravelAgent([...first, '--once'], { kernel, daemon })).code, 0);
+    assert.deepEqual(await planned(...first), []);
+    assert.deepEqual(await planned(...peers('10.0.0.9,asn=65009,hold=9s')), [
+      'deletePeer: neighbour 10.0.0.8',
+      'updatePeer: neighbour 10.0.0.9: hold time 90 s instead of 9 s, keepalive interval 30 s instead of 3 s',
+    ]);
+    assert.deepEqual(await planned(...bgp), [], 'neighbours that nobody speaks of are left as they are');
+    const another = [...bgp, '--bgp-asn=65002', '--bgp-router-id=10.0.0.2', '--bgp-peers=10.0.0.7,asn=65007'];
+    assert.deepEqual(await planned(...another), [], 'and so they are where the daemon has another autonomous system');
+  });
+
   const check = async (daemon: FakeBgpDaemon | undefined, ...more: string[]): Promise<Map<string, string[]>> => {
     const { out } = await ravelAgent(['check', ...bgp, ...more, '-o', 'json'], {
       kernel: freshKernel(),

@@ -64,13 +64,23 @@ export class Neighbours {
       this.#problems = [];
       return 0;
     }
+    const passwords = await this.#passwords(wanted);
+    return this.#apply(daemon, this.#diff(wanted, listed, passwords, !this.#noBfd), wanted, passwords);
+  }
+
+  /** What {@link manage} would change in a daemon of this version. Reads passwords only. */
+  async diff(wanted: readonly BgpPeer[], listed: readonly PeerStatus[], major: 3 | 4): Promise<PeerDiff> {
+    return this.#diff(wanted, listed, await this.#passwords(wanted), major !== 3);
+  }
+
+  #diff(wanted: readonly BgpPeer[], listed: readonly PeerStatus[], passwords: ReadonlyMap<Address, Password>, bfd: boolean): PeerDiff {
+    return diffPeers(wanted, listed, { bfd, passwordMatches: (peer, status) => this.#matches(passwords.get(peer.address), status) });
+  }
+
+  async #passwords(wanted: readonly BgpPeer[]): Promise<ReadonlyMap<Address, Password>> {
     const passwords = new Map<Address, Password>();
     for (const peer of wanted) if (!passwords.has(peer.address)) passwords.set(peer.address, await this.#password(peer));
-    const diff = diffPeers(wanted, listed, {
-      bfd: !this.#noBfd,
-      passwordMatches: (peer, status) => this.#matches(passwords.get(peer.address), status),
-    });
-    return this.#apply(daemon, diff, wanted, passwords);
+    return passwords;
   }
 
   async #apply(daemon: BgpDaemon, diff: PeerDiff, wanted: readonly BgpPeer[], passwords: ReadonlyMap<Address, Password>): Promise<number> {

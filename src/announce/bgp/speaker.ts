@@ -5,15 +5,15 @@ import { Backoff } from '../../model/backoff.ts';
 import type { BgpConfig } from '../../model/bgp.ts';
 import type { Address, Reason } from '../../model/cluster.ts';
 import type { AnnouncementStatus } from '../announcer.ts';
-import { DaemonError, type PeerStatus } from './daemon.ts';
+import { DaemonError, type BgpDaemon, type PeerStatus } from './daemon.ts';
 import { RouteLedger } from './ledger.ts';
 import { Neighbours } from './neighbours.ts';
-import { planPaths } from './plan.ts';
+import { planPaths, planPeers } from './plan.ts';
 import { PlannedStop } from './planned-stop.ts';
 import { mismatch, Session, type SpeakerState } from './session.ts';
 import { deaf, outline } from './sessions.ts';
 import type { SpeakerOptions } from './speaker-options.ts';
-import type { PathChange, SpeakerDocument, Speaking } from './speaking.ts';
+import type { PathChange, PeerChange, SpeakerDocument, Speaking } from './speaking.ts';
 import { StatusTeller } from './status-teller.ts';
 import { Waiters, type Verdict } from './waiters.ts';
 
@@ -138,10 +138,19 @@ export class Speaker implements Speaking {
     }, this.#withdrawMilliseconds);
   }
 
-  async plan(addresses: readonly Address[]): Promise<readonly PathChange[]> {
+  plan(addresses: readonly Address[]): Promise<readonly PathChange[]> {
+    return this.#asking((daemon) => planPaths(daemon, addresses, new Routing(this.#options.routes, this.#state.config?.wanted)));
+  }
+
+  planPeers(): Promise<readonly PeerChange[]> {
+    return this.#asking((daemon) => planPeers(daemon, this.#state.config?.wanted, this.#state.neighbours));
+  }
+
+  /** On a connection of its own. */
+  async #asking<Answer>(work: (daemon: BgpDaemon) => Promise<Answer>): Promise<Answer> {
     const daemon = this.#options.connect();
     try {
-      return await planPaths(daemon, addresses, new Routing(this.#options.routes, this.#state.config?.wanted));
+      return await work(daemon);
     } finally {
       daemon.close();
     }

@@ -28,6 +28,14 @@ export interface SpeakerDocument {
 export type PathChange =
   { readonly op: 'addPath' | 'replacePath'; readonly path: BgpPath } | { readonly op: 'withdrawPath'; readonly prefix: string };
 
+/** A change of the daemon itself, or of its neighbours. */
+export type PeerChange =
+  | { readonly op: 'startDaemon'; readonly asn: number; readonly routerId: string }
+  | { readonly op: 'addPeer'; readonly address: Address; readonly asn: number }
+  /** What differs, for people. */
+  | { readonly op: 'updatePeer'; readonly address: Address; readonly differs: readonly string[] }
+  | { readonly op: 'deletePeer'; readonly address: Address };
+
 export interface Speaking {
   /** VIPs that are to be announced, whether the daemon has their paths yet or not. */
   readonly addresses: Iterable<Address>;
@@ -55,6 +63,8 @@ export interface Speaking {
   withdrawOthers(stays: (address: Address) => boolean): Promise<boolean>;
   /** What a run would do if exactly these were wanted. Reads only. */
   plan(addresses: readonly Address[]): Promise<readonly PathChange[]>;
+  /** The same of neighbours, as of the last {@link configure}. */
+  planPeers(): Promise<readonly PeerChange[]>;
   /** Connects, compares, writes, listens; until the signal aborts. Leaves the paths where they are. */
   run(signal: AbortSignal): Promise<void>;
   /**
