@@ -61,7 +61,7 @@ test-vm: bundle ## IPVS and real packets, in a VM if this kernel has no ip_vs
 test-e2e: bundle ## agents on a real Kubernetes control plane (needs Go); prints the table, writes build/e2e.json
 	@scripts/system-packages net e2e
 	@$(SCRIPT) test/run.ts --layers=e2e
-soak: bundle ## API server away for DOWN (30m), then changes for CHURN (20m); prints the slope of the memory
+soak: bundle ## API server away for DOWN (30m), then changes for CHURN (20m); prints the slope of the memory; 0s leaves a part out
 	@scripts/system-packages net e2e
 	@$(SCRIPT) test/e2e/soak.ts $(if $(DOWN),--down=$(DOWN)) $(if $(CHURN),--churn=$(CHURN))
 

@@ -10,9 +10,9 @@ const SECONDS = { s: 1, m: 60, h: 3600 } as const;
 const SHORTEST_DOWN = 60;
 
 export interface SoakArguments {
-  /** The API server is away that long. */
+  /** The API server is away that long; 0: that part is left out, and everything that only it measures. */
   readonly down: number;
-  /** Endpoints change without a pause that long. */
+  /** Endpoints change without a pause that long; 0: likewise. */
   readonly churn: number;
 }
 
@@ -27,8 +27,10 @@ export function soakArguments(words: readonly string[]): SoakArguments {
   const options = { down: { type: 'string', default: '30m' }, churn: { type: 'string', default: '20m' } } as const;
   const { values } = parseArgs({ args: [...words], options });
   const down = seconds('down', values.down);
-  if (down < SHORTEST_DOWN) {
-    throw new RangeError(`--down=${values.down} is too short for the agents to notice: at least ${SHORTEST_DOWN}s`);
+  if (down > 0 && down < SHORTEST_DOWN) {
+    throw new RangeError(`--down=${values.down} is too short for the agents to notice: at least ${SHORTEST_DOWN}s, or 0s to leave the outage out`);
   }
-  return { down, churn: seconds('churn', values.churn) };
+  const churn = seconds('churn', values.churn);
+  if (down === 0 && churn === 0) throw new RangeError('--down=0s --churn=0s: nothing is left to do');
+  return { down, churn };
 }

@@ -2,12 +2,12 @@
  * What a Node.js process still holds after a full garbage collection: without one, memory follows the collector's rhythm, which
  * with few changes takes a quarter of an hour, and a leak cannot be told from a heap that waits to be collected.
  *   collected-memory.mjs PID EVERY_MS
- * Opens the process's inspector (SIGUSR1, 127.0.0.1:9229 of its namespace) and prints a JSON line each time:
- *   {"milliseconds":20000,"resident":104.2,"anonymous":66.1,"heap":23.1,"held":63.0,"malloc":9.1,"arenas":4.2}      MiB
+ * Opens the process's inspector (SIGUSR1, 127.0.0.1:9229 of its namespace) and prints a JSON line each time, in MiB:
+ *   {"milliseconds":20000,"resident":111.9,"anonymous":57.2,"heap":25.1,"buffers":0.2,"malloc":11,"arenas":15.4,"stacks":1.2,"held":52.9}
  * resident: of the process, pages of the program's own file among it, which come and go with the page cache; anonymous: without
- * those; heap: live objects of JavaScript; held: anonymous without what is free in the heap's own pages, which are 256 KiB
- * each: how many of them are half empty changes with every collection. malloc and arenas: glibc's main heap and those of other
- * threads, so that a slope can be told to be the native side's.
+ * those; heap: live objects of JavaScript; buffers: memory of array buffers; malloc, arenas: glibc's main heap and those
+ * of other threads; stacks: of threads. held: the last five together. What anonymous has above that are free parts of the pages
+ * of JavaScript's heap: how many of those are half empty changes with every collection, and nothing can leak into them.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -17,7 +17,7 @@ if (pid === undefined || every === undefined || !(pid > 1 && every > 0)) throw n
 
 interface Answer {
   readonly id?: number;
-  readonly result?: { readonly usedSize?: number; readonly totalSize?: number };
+  readonly result?: { readonly usedSize?: number; readonly result?: { readonly value?: unknown } };
   readonly error?: { readonly message: string };
 }
 
@@ -52,11 +52,11 @@ socket.addEventListener('message', ({ data }) => {
 });
 
 let count = 0;
-async function call(method: string): Promise<NonNullable<Answer['result']>> {
+async function call(method: string, params: Readonly<Record<string, unknown>> = {}): Promise<NonNullable<Answer['result']>> {
   const id = ++count;
   const answer = await new Promise<Answer>((resolve) => {
     pending.set(id, resolve);
-    socket.send(JSON.stringify({ id, method }));
+    socket.send(JSON.stringify({ id, method, params }));
   });
   pending.delete(id);
   if (answer.result === undefined) throw new Error(`${method}: ${answer.error?.message ?? 'no answer'}`);
@@ -67,17 +67,25 @@ const mebibytes = (bytes: number): number => Math.round((bytes / 1_048_576) * 10
 
 /** A heap of a thread lies at a multiple of this (glibc, HEAP_MAX_SIZE on 64 bit). */
 const ARENA_ALIGNMENT = 64n * 1_048_576n;
+/** Size of the page below a stack, at most; below an arena there is what it may grow into. */
+const GUARD = 65_536n;
 
-/** Resident KiB of the mappings that malloc took; /proc/PID/smaps, one head line each, then its figures. */
-function allocated(): { malloc: number; arenas: number } {
-  const sums = { malloc: 0, arenas: 0 };
+const nativeKinds = ['malloc', 'arenas', 'stacks'] as const;
+
+/** Resident KiB of the mappings that no collector gives back; /proc/PID/smaps, one head line each, then its figures. */
+function nativeMemory(): Record<(typeof nativeKinds)[number], number> {
+  const sums = { malloc: 0, arenas: 0, stacks: 0 };
   let kind: keyof typeof sums | undefined;
+  /** Where a mapping that may not be touched ends: the page below a thread's stack is one. */
+  let guardEnd: string | undefined;
   for (const line of readFileSync(`/proc/${pid}/smaps`, 'utf8').split('\n')) {
-    const head = /^([0-9a-f]+)-[0-9a-f]+ (\S+) \S+ \S+ (\d+) *(.*)$/.exec(line);
-    if (head !== null) {
-      const [, start = '0', permissions, inode, name] = head;
-      const aligned = inode === '0' && name === '' && permissions === 'rw-p' && BigInt(`0x${start}`) % ARENA_ALIGNMENT === 0n;
-      kind = name === '[heap]' ? 'malloc' : aligned ? 'arenas' : undefined;
+    const [, start, end, permissions, inode, name = ''] = /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)$/.exec(line) ?? [];
+    if (start !== undefined) {
+      const nameless = permissions === 'rw-p' && inode === '0' && name === '';
+      if (name === '[heap]') kind = 'malloc';
+      else if (name === '[stack]' || (nameless && guardEnd === start)) kind = 'stacks';
+      else kind = nameless && BigInt(`0x${start}`) % ARENA_ALIGNMENT === 0n ? 'arenas' : undefined;
+      guardEnd = permissions === '---p' && BigInt(`0x${end}`) - BigInt(`0x${start}`) <= GUARD ? end : undefined;
     } else if (kind !== undefined && line.startsWith('Rss:')) {
       sums[kind] += Number(/\d+/.exec(line)?.[0]);
     }
@@ -89,16 +97,19 @@ await call('HeapProfiler.enable');
 const began = performance.now();
 for (;;) {
   await call('HeapProfiler.collectGarbage');
-  const { usedSize = Number.NaN, totalSize = Number.NaN } = await call('Runtime.getHeapUsage');
+  const { usedSize = Number.NaN } = await call('Runtime.getHeapUsage');
+  const { result } = await call('Runtime.evaluate', { expression: 'process.memoryUsage().arrayBuffers' });
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const bytes = (name: string): number => 1024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]);
-  const anonymous = bytes('RssAnon');
-  const { malloc, arenas } = allocated();
+  const native = nativeMemory();
+  const buffers = Number(result?.value);
+  const held = usedSize + buffers + 1024 * nativeKinds.reduce((sum, kind) => sum + native[kind], 0);
   const figures = {
     milliseconds: Math.round(performance.now() - began),
-    ...{ resident: mebibytes(bytes('VmRSS')), anonymous: mebibytes(anonymous) },
-    ...{ heap: mebibytes(usedSize), held: mebibytes(anonymous - (totalSize - usedSize)) },
-    ...{ malloc: mebibytes(malloc * 1024), arenas: mebibytes(arenas * 1024) },
+    ...{ resident: mebibytes(bytes('VmRSS')), anonymous: mebibytes(bytes('RssAnon')), heap: mebibytes(usedSize) },
+    buffers: mebibytes(buffers),
+    ...Object.fromEntries(nativeKinds.map((kind) => [kind, mebibytes(native[kind] * 1024)])),
+    held: mebibytes(held),
   };
   process.stdout.write(`${JSON.stringify(figures)}\n`);
   await wait(every);
