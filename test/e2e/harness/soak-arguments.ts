@@ -28,7 +28,9 @@ export function soakArguments(words: readonly string[]): SoakArguments {
   const { values } = parseArgs({ args: [...words], options });
   const down = seconds('down', values.down);
   if (down > 0 && down < SHORTEST_DOWN) {
-    throw new RangeError(`--down=${values.down} is too short for the agents to notice: at least ${SHORTEST_DOWN}s, or 0s to leave the outage out`);
+    throw new RangeError(
+      `--down=${values.down} is too short for the agents to notice: at least ${SHORTEST_DOWN}s, or 0s to leave the outage out`,
+    );
   }
   const churn = seconds('churn', values.churn);
   if (down === 0 && churn === 0) throw new RangeError('--down=0s --churn=0s: nothing is left to do');
