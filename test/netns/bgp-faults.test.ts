@@ -70,12 +70,12 @@ function scene(programs: GobgpPrograms): void {
       begin();
       await waitFor('the routes', () => running.speaker.document().paths.announced === 10);
       await running.speaker.withdrawOthers((address) => running.speaker.has(address));
-      daemon.process.child.kill('SIGSTOP');
+      await daemon.freeze();
       const [done, took] = await withdrawal(vip(4, 9));
       assert.equal(done, false);
       assert.ok(took < LONGEST_WAIT_MS, `${took} ms`);
       await waitFor('the reason', () => reason()?.code === 'BgpUnreachable');
-      daemon.process.child.kill('SIGCONT');
+      daemon.thaw();
       await waitFor('the routes', () => reason()?.code !== 'BgpUnreachable' && running.speaker.document().paths.announced === 9);
       const { stdout } = await daemon.cli('global', 'rib');
       assert.ok(!stdout.includes(`${vip(4, 9)}/32`), stdout);

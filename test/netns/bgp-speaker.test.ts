@@ -125,7 +125,7 @@ function tests(programs: GobgpPrograms): void {
     const lines: string[] = [];
     const config: BgpConfig = {
       ...{ speaker: { asn, routerId: example.directors[0][4], listenPort: -1 }, routes: new Map() },
-      peers: [{ address: router, asn: example.router.asn, passwordFile: file, holdSeconds: 9, connectRetrySeconds: 1 }],
+      peers: [{ address: router, asn: example.router.asn, passwordFile: file, holdSeconds: 9, connectRetrySeconds: 1, families: [4, 6] }],
     };
     let life: Life | undefined;
     try {

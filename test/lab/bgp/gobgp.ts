@@ -1,5 +1,5 @@
 /** gobgpd in a namespace, its gRPC server on the loopback there and on a Unix socket, which knows no namespaces. */
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import path from 'node:path';
 import type { GobgpPrograms } from '../bgp-daemons.ts';
@@ -67,10 +67,26 @@ export class Gobgpd {
     if (this.running) await this.process.stop(signal);
   }
 
+  /** It answers nobody any more, and keeps its connections. A signal takes until each of its threads has had its turn. */
+  async freeze(): Promise<void> {
+    const { child } = this.process;
+    child.kill('SIGSTOP');
+    await waitFor(`all threads of gobgpd on ${this.namespace.name} to stand still`, () => standsStill(child.pid ?? 0));
+  }
+
+  thaw(): void {
+    this.process.child.kill('SIGCONT');
+  }
+
   /** What an operator would type. */
   cli(...words: readonly string[]): Promise<Output> {
     return run([this.programs.gobgp, '--target', `unix://${this.socket}`, ...words]);
   }
+}
+
+function standsStill(pid: number): boolean {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  return tasks.every((task) => readFileSync(`/proc/${pid}/task/${task}/status`, 'utf8').includes('State:\tT'));
 }
 
 function answers(socket: string): Promise<boolean> {
