@@ -3,11 +3,12 @@
  * with few changes takes a quarter of an hour, and a leak cannot be told from a heap that waits to be collected.
  *   collected-memory.mjs PID EVERY_MS
  * Opens the process's inspector (SIGUSR1, 127.0.0.1:9229 of its namespace) and prints a JSON line each time, in MiB:
- *   {"milliseconds":20000,"resident":111.9,"anonymous":57.2,"heap":25.1,"buffers":0.2,"malloc":11,"arenas":15.4,"stacks":1.2,"held":52.9}
+ *   {"milliseconds":20000,"resident":111.9,"anonymous":57.2,"code":5.4,"data":19.7,"buffers":0.2,"malloc":11,"arenas":15.4,"stacks":0.3,"held":46.6}
  * resident: of the process, pages of the program's own file among it, which come and go with the page cache; anonymous: without
- * those; heap: live objects of JavaScript; buffers: memory of array buffers; malloc, arenas: glibc's main heap and those
- * of other threads; stacks: of threads. held: the last five together. What anonymous has above that are free parts of the pages
- * of JavaScript's heap: how many of those are half empty changes with every collection, and nothing can leak into them.
+ * those; code: what JavaScript was compiled to, as far as the engine tells; data: its other live objects; buffers: memory of array
+ * buffers; malloc, arenas: glibc's main heap and those of other threads; stacks: of threads. held: the last five together. Compiled code is
+ * not in it, which grows until everything that runs often has been optimized, and no further; nor are free parts of the pages of
+ * JavaScript's heap: how many of those are half empty changes with every collection.
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -17,7 +18,7 @@ if (pid === undefined || every === undefined || !(pid > 1 && every > 0)) throw n
 
 interface Answer {
   readonly id?: number;
-  readonly result?: { readonly usedSize?: number; readonly result?: { readonly value?: unknown } };
+  readonly result?: { readonly result?: { readonly value?: unknown } };
   readonly error?: { readonly message: string };
 }
 
@@ -70,6 +71,14 @@ const ARENA_ALIGNMENT = 64n * 1_048_576n;
 /** Size of the page below a stack, at most; below an arena there is what it may grow into. */
 const GUARD = 65_536n;
 
+/** Asked in the process itself, bytes. */
+const QUESTION = `(() => {
+  const v8 = process.getBuiltinModule('v8');
+  const { code_and_metadata_size: compiled, bytecode_and_metadata_size: bytecode } = v8.getHeapCodeStatistics();
+  const buffers = process.memoryUsage().arrayBuffers;
+  return JSON.stringify({ used: v8.getHeapStatistics().used_heap_size, code: compiled + bytecode, buffers });
+})()`;
+
 const nativeKinds = ['malloc', 'arenas', 'stacks'] as const;
 
 /** Resident KiB of the mappings that no collector gives back; /proc/PID/smaps, one head line each, then its figures. */
@@ -97,17 +106,16 @@ await call('HeapProfiler.enable');
 const began = performance.now();
 for (;;) {
   await call('HeapProfiler.collectGarbage');
-  const { usedSize = Number.NaN } = await call('Runtime.getHeapUsage');
-  const { result } = await call('Runtime.evaluate', { expression: 'process.memoryUsage().arrayBuffers' });
+  const { result } = await call('Runtime.evaluate', { expression: QUESTION });
+  const { used, code, buffers } = JSON.parse(String(result?.value)) as Record<'used' | 'code' | 'buffers', number>;
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const bytes = (name: string): number => 1024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]);
   const native = nativeMemory();
-  const buffers = Number(result?.value);
-  const held = usedSize + buffers + 1024 * nativeKinds.reduce((sum, kind) => sum + native[kind], 0);
+  const held = used - code + buffers + 1024 * nativeKinds.reduce((sum, kind) => sum + native[kind], 0);
   const figures = {
     milliseconds: Math.round(performance.now() - began),
-    ...{ resident: mebibytes(bytes('VmRSS')), anonymous: mebibytes(bytes('RssAnon')), heap: mebibytes(usedSize) },
-    buffers: mebibytes(buffers),
+    ...{ resident: mebibytes(bytes('VmRSS')), anonymous: mebibytes(bytes('RssAnon')) },
+    ...{ code: mebibytes(code), data: mebibytes(used - code), buffers: mebibytes(buffers) },
     ...Object.fromEntries(nativeKinds.map((kind) => [kind, mebibytes(native[kind] * 1024)])),
     held: mebibytes(held),
   };
