@@ -68,7 +68,8 @@ export function startAgent(
 ): ChildProcess {
   const words = [
     `--mode=${mode}`,
-    `--nodename=${nodeName(0)}`,
+    // A director that is a node of the cluster leaves its own pods out.
+    `--nodename=${mode === 'director' ? 'director' : nodeName(0)}`,
     '--compute-iface=segment0',
     '--vip-interface=vip0',
     `--state-dir=${folder}`,
