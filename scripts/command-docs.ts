@@ -2,13 +2,10 @@
  * Fills the marked blocks of docs/commands.md from the code: the flags from their table, the output schemas from what
  * the commands validate. `--check` writes nothing and exits 1 when the page is out of date.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { deadFlags, environmentName, flags, shownDefault, type Flag } from '../src/cli/flags.ts';
 import { jsonSchemaOf, outputSchemas } from '../src/cli/schemas.ts';
-
-const path = join(dirname(fileURLToPath(import.meta.url)), '../docs/commands.md');
+import { updatePage } from './doc-page.ts';
 
 function defaultOf(flag: Flag): string {
   const shown = shownDefault(flag);
@@ -70,12 +67,4 @@ export function withCommands(page: string): string {
   );
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const current = readFileSync(path, 'utf8');
-  const next = withCommands(current);
-  if (!process.argv.includes('--check')) writeFileSync(path, next);
-  else if (next !== current) {
-    console.error('docs/commands.md is out of date: run node scripts/command-docs.ts');
-    process.exit(1);
-  }
-}
+if (process.argv[1] === fileURLToPath(import.meta.url)) updatePage('commands.md', withCommands);

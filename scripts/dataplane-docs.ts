@@ -2,8 +2,6 @@
  * Fills the marked blocks of docs/dataplane.md from the code: settings of the kernel, what tunnels add to a packet, and
  * the schedulers. `--check` writes nothing and exits 1 when the page is out of date.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ipvsSettings, sharedSettings } from '../src/desired/ipvs-sysctls.ts';
 import { tunnelInterfaces } from '../src/diff/tunnels.ts';
@@ -11,8 +9,7 @@ import { tunnelOverhead } from '../src/diff/path-mtu.ts';
 import { realserverRequirements } from '../src/drivers/sysctls.ts';
 import type { Scheduler } from '../src/model/cluster.ts';
 import { schedulers } from '../src/model/options.ts';
-
-const path = join(dirname(fileURLToPath(import.meta.url)), '../docs/dataplane.md');
+import { updatePage } from './doc-page.ts';
 
 /** How each chooses; the compiler asks for a row when a scheduler is added. */
 const schedulerWords: Readonly<Record<Scheduler, string>> = {
@@ -99,12 +96,4 @@ export function withDataplane(page: string): string {
   });
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const current = readFileSync(path, 'utf8');
-  const next = withDataplane(current);
-  if (!process.argv.includes('--check')) writeFileSync(path, next);
-  else if (next !== current) {
-    console.error('docs/dataplane.md is out of date: run node scripts/dataplane-docs.ts');
-    process.exit(1);
-  }
-}
+if (process.argv[1] === fileURLToPath(import.meta.url)) updatePage('dataplane.md', withDataplane);

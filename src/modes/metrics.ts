@@ -20,7 +20,7 @@ export async function serveMetrics(
   const backoff = new Backoff({ random, first: 1000 });
   let told = '';
   while (!signal.aborted) {
-    const server = metricsServer(document);
+    const server = metricsServer(document, (error) => log.error('the page of metrics could not be made', errorFields(error)));
     try {
       server.listen({ port, ...(host === undefined ? {} : { host }) });
       await once(server, 'listening', { signal });

@@ -4,6 +4,7 @@ import type { Address } from '../../model/cluster.ts';
 import type { BgpDaemon } from './daemon.ts';
 import type { Neighbours } from './neighbours.ts';
 import { diffPaths } from './paths.ts';
+import { mismatch } from './session.ts';
 import type { PathChange, PeerChange } from './speaking.ts';
 
 /**
@@ -34,11 +35,12 @@ export async function planPeers(
   neighbours: Pick<Neighbours, 'diff'>,
 ): Promise<readonly PeerChange[]> {
   const { speaker, peers } = config ?? {};
-  const { asn, major } = await daemon.identity();
-  const start = asn === 0 && speaker !== undefined ? [{ op: 'startDaemon', ...speaker } as const] : [];
-  // Where the autonomous system is another one, or none, neighbours are left as they are.
-  if (peers === undefined || (start.length === 0 && (asn === 0 || asn !== (speaker?.asn ?? asn)))) return start;
-  const diff = await neighbours.diff(peers, asn === 0 ? [] : await daemon.peers(), major);
+  const identity = await daemon.identity();
+  const isStarted = identity.asn !== 0;
+  if (!isStarted && speaker === undefined) return [];
+  const start = isStarted || speaker === undefined ? [] : [{ op: 'startDaemon', asn: speaker.asn, routerId: speaker.routerId } as const];
+  if (peers === undefined || (isStarted && mismatch({ config: { wanted: config }, identity }) !== undefined)) return start;
+  const diff = await neighbours.diff(peers, isStarted ? await daemon.peers() : [], identity.major);
   return [
     ...start,
     ...diff.delete.map((address) => ({ op: 'deletePeer', address }) as const),

@@ -41,7 +41,7 @@ const mendedMilliseconds = 1000;
 const peersPace = 250;
 
 /** Why the daemon's autonomous system is not the one asked for; undefined when it is. */
-export function mismatch({ config, identity }: SpeakerState): string | undefined {
+export function mismatch({ config, identity }: Pick<SpeakerState, 'config' | 'identity'>): string | undefined {
   const speaker = config?.wanted?.speaker;
   if (speaker === undefined || identity === undefined || identity.asn === speaker.asn) return undefined;
   return `the BGP daemon has autonomous system ${identity.asn}, not ${speaker.asn}: neighbours are left as they are`;
