@@ -32,9 +32,9 @@ interface Collected {
   readonly anonymous: number;
   readonly code: number;
   readonly data: number;
-  readonly buffers: number;
   readonly malloc: number;
-  readonly arenas: number;
+  readonly buffers: number;
+  readonly free: number;
   readonly stacks: number;
   readonly held: number;
 }
@@ -115,9 +115,9 @@ test('memory under a churn of endpoints', async () => {
       met: highest[name] <= 150 && perHour('held') < 1,
       note:
         `held after ${samples.length} full collections, least squares, ${samples.at(0)?.held ?? 0} to ${samples.at(-1)?.held ?? 0} MiB: ` +
-        `live objects ${perHour('data').toFixed(2)} MiB/h, array buffers ${perHour('buffers').toFixed(2)}, malloc ${perHour('malloc').toFixed(2)}, ` +
-        `of other threads ${perHour('arenas').toFixed(2)}, stacks ${perHour('stacks').toFixed(2)}. Not held: compiled code ` +
-        `(${perHour('code').toFixed(2)} MiB/h), and pages of the heap that are free in part, which come in steps: anonymous memory ` +
+        `live objects ${perHour('data').toFixed(2)} MiB/h, malloc ${perHour('malloc').toFixed(2)}, array buffers ${perHour('buffers').toFixed(2)} of it, ` +
+        `stacks ${perHour('stacks').toFixed(2)}. Not held: compiled code (${perHour('code').toFixed(2)} MiB/h), what malloc keeps that nobody uses ` +
+        `(${perHour('free').toFixed(2)} MiB/h), and pages of JavaScript's heap that are free in part, which come in steps: anonymous memory ` +
         `${span(samples, 'anonymous')} MiB, resident with pages of the program's file ${span(samples, 'resident')} MiB. ${changes} changes, after ${warm.changes} to warm up`,
     });
     assert.ok(samples.length > 3 && Number.isFinite(perHour('held')));

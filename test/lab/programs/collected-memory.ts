@@ -2,15 +2,18 @@
  * What a Node.js process still holds after a full garbage collection: without one, memory follows the collector's rhythm, which
  * with few changes takes a quarter of an hour, and a leak cannot be told from a heap that waits to be collected.
  *   collected-memory.mjs PID EVERY_MS
- * Opens the process's inspector (SIGUSR1, 127.0.0.1:9229 of its namespace) and prints a JSON line each time, in MiB:
- *   {"milliseconds":20000,"resident":111.9,"anonymous":57.2,"code":5.4,"data":19.7,"buffers":0.2,"malloc":11,"arenas":15.4,"stacks":0.3,"held":46.6}
+ * Opens the process's inspector (SIGUSR1, 127.0.0.1:9229 of its namespace), has it load build/lab/malloc.node, and prints a JSON
+ * line each time, in MiB:
+ *   {"milliseconds":20000,"resident":111.9,"anonymous":57.2,"code":5.4,"data":19.7,"malloc":21.3,"buffers":0.2,"free":3.1,"stacks":0.3,"held":41.3}
  * resident: of the process, pages of the program's own file among it, which come and go with the page cache; anonymous: without
- * those; code: what JavaScript was compiled to, as far as the engine tells; data: its other live objects; buffers: memory of array
- * buffers; malloc, arenas: glibc's main heap and those of other threads; stacks: of threads. held: the last five together. Compiled code is
- * not in it, which grows until everything that runs often has been optimized, and no further; nor are free parts of the pages of
- * JavaScript's heap: how many of those are half empty changes with every collection.
+ * those; code: what JavaScript was compiled to, as far as the engine tells; data: its other live objects; malloc: what malloc has
+ * given out, of all its heaps, to whatever thread; buffers: the part of it that array buffers have; free: what was given back to
+ * malloc and is not the kernel's again; stacks: of threads, as they are resident.
+ * held: data, malloc and stacks together. Compiled code is not in it, which grows until everything that runs often has been
+ * optimized, and no further; nor are free parts of heaps, whichever kind: how much of a page is free changes all the time.
  */
 import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 
 const [pid, every] = process.argv.slice(2).map(Number);
@@ -66,9 +69,7 @@ async function call(method: string, params: Readonly<Record<string, unknown>> = 
 
 const mebibytes = (bytes: number): number => Math.round((bytes / 1_048_576) * 100) / 100;
 
-/** A heap of a thread lies at a multiple of this (glibc, HEAP_MAX_SIZE on 64 bit). */
-const ARENA_ALIGNMENT = 64n * 1_048_576n;
-/** Size of the page below a stack, at most; below an arena there is what it may grow into. */
+/** Size of the page below a stack, at most. */
 const GUARD = 65_536n;
 
 /** Asked in the process itself, bytes. */
@@ -76,30 +77,50 @@ const QUESTION = `(() => {
   const v8 = process.getBuiltinModule('v8');
   const { code_and_metadata_size: compiled, bytecode_and_metadata_size: bytecode } = v8.getHeapCodeStatistics();
   const buffers = process.memoryUsage().arrayBuffers;
-  return JSON.stringify({ used: v8.getHeapStatistics().used_heap_size, code: compiled + bytecode, buffers });
+  const addon = (globalThis.measured ??= (() => {
+    const module = { exports: {} };
+    process.dlopen(module, ${JSON.stringify(path.resolve('build/lab/malloc.node'))});
+    return module.exports;
+  })());
+  const text = addon.mallocInfo();
+  return JSON.stringify({ used: v8.getHeapStatistics().used_heap_size, code: compiled + bytecode, buffers, text });
 })()`;
 
-const nativeKinds = ['malloc', 'arenas', 'stacks'] as const;
+interface Told {
+  readonly used: number;
+  readonly code: number;
+  readonly buffers: number;
+  readonly text: string;
+}
 
-/** Resident KiB of the mappings that no collector gives back; /proc/PID/smaps, one head line each, then its figures. */
-function nativeMemory(): Record<(typeof nativeKinds)[number], number> {
-  const sums = { malloc: 0, arenas: 0, stacks: 0 };
-  let kind: keyof typeof sums | undefined;
+/** Bytes, from the sums at the end of malloc_info(3): what it has of the kernel, less what is free in it, and what was mapped on its own. */
+function mallocMemory(text: string): { used: number; free: number } {
+  const sums = text.slice(text.lastIndexOf('</heap>'));
+  const sum = (pattern: string): number => {
+    const found = new RegExp(`<${pattern}[^>]* size="(\\d+)"/>`).exec(sums)?.[1];
+    if (found === undefined) throw new Error(`malloc_info says nothing of ${pattern}: ${sums}`);
+    return Number(found);
+  };
+  const free = sum('total type="fast"') + sum('total type="rest"');
+  return { used: sum('system type="current"') - free + sum('total type="mmap"'), free };
+}
+
+/** Resident bytes of stacks; /proc/PID/smaps has one head line for each mapping, then its figures. */
+function stackMemory(): number {
+  let kibibytes = 0;
+  let isStack = false;
   /** Where a mapping that may not be touched ends: the page below a thread's stack is one. */
   let guardEnd: string | undefined;
   for (const line of readFileSync(`/proc/${pid}/smaps`, 'utf8').split('\n')) {
     const [, start, end, permissions, inode, name = ''] = /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ (\d+) *(.*)$/.exec(line) ?? [];
     if (start !== undefined) {
-      const nameless = permissions === 'rw-p' && inode === '0' && name === '';
-      if (name === '[heap]') kind = 'malloc';
-      else if (name === '[stack]' || (nameless && guardEnd === start)) kind = 'stacks';
-      else kind = nameless && BigInt(`0x${start}`) % ARENA_ALIGNMENT === 0n ? 'arenas' : undefined;
+      isStack = name === '[stack]' || (permissions === 'rw-p' && inode === '0' && name === '' && guardEnd === start);
       guardEnd = permissions === '---p' && BigInt(`0x${end}`) - BigInt(`0x${start}`) <= GUARD ? end : undefined;
-    } else if (kind !== undefined && line.startsWith('Rss:')) {
-      sums[kind] += Number(/\d+/.exec(line)?.[0]);
+    } else if (isStack && line.startsWith('Rss:')) {
+      kibibytes += Number(/\d+/.exec(line)?.[0]);
     }
   }
-  return sums;
+  return kibibytes * 1024;
 }
 
 await call('HeapProfiler.enable');
@@ -107,17 +128,17 @@ const began = performance.now();
 for (;;) {
   await call('HeapProfiler.collectGarbage');
   const { result } = await call('Runtime.evaluate', { expression: QUESTION });
-  const { used, code, buffers } = JSON.parse(String(result?.value)) as Record<'used' | 'code' | 'buffers', number>;
+  const { used, code, buffers, text } = JSON.parse(String(result?.value)) as Told;
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   const bytes = (name: string): number => 1024 * Number(new RegExp(`^${name}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]);
-  const native = nativeMemory();
-  const held = used - code + buffers + 1024 * nativeKinds.reduce((sum, kind) => sum + native[kind], 0);
+  const malloc = mallocMemory(text);
+  const stacks = stackMemory();
   const figures = {
     milliseconds: Math.round(performance.now() - began),
     ...{ resident: mebibytes(bytes('VmRSS')), anonymous: mebibytes(bytes('RssAnon')) },
-    ...{ code: mebibytes(code), data: mebibytes(used - code), buffers: mebibytes(buffers) },
-    ...Object.fromEntries(nativeKinds.map((kind) => [kind, mebibytes(native[kind] * 1024)])),
-    held: mebibytes(held),
+    ...{ code: mebibytes(code), data: mebibytes(used - code) },
+    ...{ malloc: mebibytes(malloc.used), buffers: mebibytes(buffers), free: mebibytes(malloc.free), stacks: mebibytes(stacks) },
+    held: mebibytes(used - code + malloc.used + stacks),
   };
   process.stdout.write(`${JSON.stringify(figures)}\n`);
   await wait(every);
