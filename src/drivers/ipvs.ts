@@ -11,9 +11,11 @@ import {
   type Placement,
   type PlannedIpvsOperation,
 } from '../diff/ipvs.ts';
+import { rankOf, type Rank } from '../diff/ipvs-rank.ts';
 import { runSliced, runThrough } from '../model/slices.ts';
 import type { Address, VirtualServiceKey } from '../model/cluster.ts';
 import { destinationKey, NO_STATISTICS, serviceKey, snapshotFromObjects } from '../native/ipvs-columns.ts';
+import type { KernelError } from '../native/errors.ts';
 import type { IpvsOperation, IpvsPort, IpvsSnapshot, Service } from '../native/ipvs-types.ts';
 import { failureOf, nothingDone, type DriverFailure, type DriverOutcome } from './outcome.ts';
 import { ConnectionKeeper } from './ipvs-keeper.ts';
@@ -24,6 +26,15 @@ import type { SysctlPort } from './proc-sysctls.ts';
 export interface IpvsTarget {
   readonly services: ReadonlyMap<VirtualServiceKey, DesiredIpvsService>;
   readonly ownership: IpvsOwnership;
+}
+
+interface FailedIpvsOperation extends PlannedIpvsOperation {
+  /** The destination that takes no connections for it. */
+  readonly idle: Rank | undefined;
+}
+
+interface Written extends DriverOutcome {
+  readonly failed: readonly FailedIpvsOperation[];
 }
 
 /** Longest stretch of comparing without letting other work in, milliseconds. */
@@ -60,6 +71,8 @@ export class IpvsDriver {
   #known: Map<VirtualServiceKey, DesiredIpvsService> | undefined;
   /** Services on which an operation failed: unknown until the next full look. */
   readonly #doubtful = new Set<VirtualServiceKey>();
+  /** Destinations that take no connections although they are known, since the kernel refused them. */
+  readonly #refused = new Map<VirtualServiceKey, Set<Rank>>();
   readonly #recreate = new Set<VirtualServiceKey>();
   readonly #lingering = new Lingering();
   #foreign: readonly ForeignIpvsService[] = [];
@@ -103,6 +116,12 @@ export class IpvsDriver {
   /** In the kernel as last asked for. */
   programmed(key: VirtualServiceKey): DesiredIpvsService | undefined {
     return this.#doubtful.has(key) ? undefined : this.#known?.get(key);
+  }
+
+  /** Whether new connections find a destination, whatever else of the service the kernel refused. */
+  forwards(key: VirtualServiceKey): boolean {
+    const refused = this.#refused.get(key);
+    return this.#known?.get(key)?.destinations.some(({ id, spec }) => spec.weight > 0 && refused?.has(rankOf(id)) !== true) ?? false;
   }
 
   /** What the kernel holds of a service, as far as known. */
@@ -164,11 +183,16 @@ export class IpvsDriver {
       this.#foreignByKey = new Map(plan.foreign.map((service) => [service.key, service]));
       this.#known = new Map();
       this.#doubtful.clear();
+      this.#refused.clear();
     }
-    for (const key of keys ?? target.services.keys()) this.#know(key, target.services.get(key), placements.get(key));
+    for (const key of keys ?? target.services.keys()) {
+      this.#refused.delete(key);
+      this.#know(key, target.services.get(key), placements.get(key));
+    }
     for (const { operation, key } of plan.operations) if (operation.op === 'addService') this.#recreate.delete(key);
-    for (const { operation, key } of failed) {
+    for (const { operation, key, idle } of failed) {
       this.#doubtful.add(key);
+      if (idle !== undefined) this.#refused.set(key, (this.#refused.get(key) ?? new Set()).add(idle));
       // The kernel may refuse an edit that it would take as a new service (another scheduler's flags).
       if (operation.op === 'setService') this.#recreate.add(key);
     }
@@ -193,7 +217,7 @@ export class IpvsDriver {
     if (placement === undefined || (before !== undefined && !isOrdered(before.spec))) this.#doubtful.add(key);
   }
 
-  async #write(planned: readonly PlannedIpvsOperation[]): Promise<DriverOutcome & { readonly failed: readonly PlannedIpvsOperation[] }> {
+  async #write(planned: readonly PlannedIpvsOperation[]): Promise<Written> {
     if (planned.length === 0) return { ...nothingDone, failed: [] };
     const keeper = planned.some(({ phase }) => phase === 'place') ? this.#keeper : undefined;
     try {
@@ -205,14 +229,15 @@ export class IpvsDriver {
     }
   }
 
-  async #send(planned: readonly PlannedIpvsOperation[]): Promise<DriverOutcome & { readonly failed: readonly PlannedIpvsOperation[] }> {
-    const failed: PlannedIpvsOperation[] = [];
+  async #send(planned: readonly PlannedIpvsOperation[]): Promise<Written> {
+    const failed: FailedIpvsOperation[] = [];
     const failures: DriverFailure[] = [];
     for (const part of partsOf(planned)) {
       const result = await this.#port.apply(part.map(({ operation }) => operation));
       for (const { index, operation, error } of result.failed) {
-        failed.push(...part.slice(index, index + 1));
-        failures.push(failureOf(error, `ipvs.${operation.op}`, operationSubject(operation), about(part[index])));
+        const one = part[index];
+        if (one !== undefined) failed.push({ ...one, idle: idleAfter(one, error) });
+        failures.push(failureOf(error, `ipvs.${operation.op}`, operationSubject(operation), about(one)));
       }
     }
     return { written: planned.length - failed.length, failures, failed };
@@ -235,6 +260,13 @@ function partsOf(planned: readonly PlannedIpvsOperation[]): (readonly PlannedIpv
     at = next;
   }
   return [...parts, planned.slice(to)].filter((part) => part.length > 0);
+}
+
+/** One that could not be added, or given a weight when it had none. Any other edit that is refused leaves it with the weight that it had. */
+function idleAfter({ operation, phase }: PlannedIpvsOperation, error: KernelError): Rank | undefined {
+  if (!('destination' in operation)) return undefined;
+  const absent = operation.op === 'addDestination' && error.code !== 'EEXIST';
+  return absent || phase === 'raiseFromZero' ? rankOf(operation.destination) : undefined;
 }
 
 function about(planned: PlannedIpvsOperation | undefined): Pick<DriverFailure, 'key' | 'address'> {

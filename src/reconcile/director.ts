@@ -153,6 +153,7 @@ export class DirectorPlane implements Plane {
     const lowered = await addresses.apply(wanted.down.filter((operation) => !('address' in operation && stuck.has(operation.address))));
     // Read again now, so that the next change of an endpoint need not.
     const after = await addresses.observe();
+    const silenced = await this.#withdrawRefused(this.#target.backed, placed);
     const announced = await announcing.announce(this.#ready(this.#target.backed, placed));
     const other = [...tuning.failures, ...tunnelling.failures, ...missingInterface(this.#options.interface, after.links)];
     const outcomes: DriverOutcome[] = [
@@ -165,6 +166,7 @@ export class DirectorPlane implements Plane {
       programmed,
       late,
       lowered,
+      silenced,
       announced,
       { written: 0, failures: other },
     ];
@@ -191,9 +193,10 @@ export class DirectorPlane implements Plane {
     ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
     const late = await rules.applyAfter(ruling, asked, early);
     await this.#sweep(false);
-    const fresh = [...this.#ready(touched, placed)].filter((address) => !announcing.has(address));
+    const silenced = await this.#withdrawRefused(touched, placed);
+    const fresh = this.#ready(touched, placed).filter((address) => !announcing.has(address));
     const announced = await announcing.announce(fresh);
-    return { ...merge([withdrawn, early, outcome, late, announced]), held: this.#held, full: false, ...this.#later() };
+    return { ...merge([withdrawn, early, outcome, late, silenced, announced]), held: this.#held, full: false, ...this.#later() };
   }
 
   /** Flows follow the rules. */
@@ -324,9 +327,25 @@ export class DirectorPlane implements Plane {
     );
   }
 
+  /**
+   * Silences those to which the kernel refused their address, or each and every backend. What it refuses of shares of pods here
+   * leaves the former ones in force.
+   */
+  #withdrawRefused(addresses: Iterable<Address>, placed: ReadonlySet<Address>): Promise<DriverOutcome> {
+    const { announcing, ipvs } = this.#options;
+    const serves = (key: VirtualServiceKey): boolean => this.#target.local.has(key) || ipvs.forwards(key);
+    const refused = [...addresses].filter(
+      (address) =>
+        announcing.has(address) &&
+        !this.#kept.has(address) &&
+        !(placed.has(address) && [...this.#target.backends(address)].some(serves)),
+    );
+    return announcing.withdraw(refused);
+  }
+
   #isInForce(key: VirtualServiceKey): boolean {
     const { ipvs, rules } = this.#options;
-    return (this.#target.forwards(key) && ipvs.programmed(key) !== undefined) || (this.#target.local.has(key) && rules.programmed(key));
+    return (this.#target.forwards(key) && ipvs.forwards(key)) || (this.#target.local.has(key) && rules.programmed(key));
   }
 }
 
