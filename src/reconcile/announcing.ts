@@ -31,6 +31,6 @@ export interface Announcing {
   goingDown(staying: ReadonlySet<Address>): Promise<readonly PlannedChange[]>;
   /** What {@link announce} would do for all of `addresses`. */
   goingUp(addresses: ReadonlySet<Address>): Promise<readonly PlannedChange[]>;
-  /** Speaks up for these: all are placed and have a backend that is programmed. Those already announced go on. */
+  /** Speaks up for these: all are placed and have a backend in the kernel. Others that are announced go on: {@link withdraw} ends that. */
   announce(addresses: readonly Address[]): Promise<DriverOutcome>;
 }

@@ -336,9 +336,7 @@ export class DirectorPlane implements Plane {
     const serves = (key: VirtualServiceKey): boolean => this.#target.local.has(key) || ipvs.forwards(key);
     const refused = [...addresses].filter(
       (address) =>
-        announcing.has(address) &&
-        !this.#kept.has(address) &&
-        !(placed.has(address) && [...this.#target.backends(address)].some(serves)),
+        announcing.has(address) && !this.#kept.has(address) && !(placed.has(address) && [...this.#target.backends(address)].some(serves)),
     );
     return announcing.withdraw(refused);
   }
