@@ -3,6 +3,7 @@ import { tcpCoordinator, type Presence } from '../drivers/coordinator.ts';
 import { NatChoice } from '../drivers/nat-choice.ts';
 import { SysctlDriver } from '../drivers/sysctls.ts';
 import { errorFields } from '../observe/log.ts';
+import { isAborted } from '../model/aborted.ts';
 import { Backoff } from '../model/backoff.ts';
 import { sleep } from '../reconcile/drift.ts';
 import { StandbyPlane } from '../reconcile/standby.ts';
@@ -81,9 +82,4 @@ export function standingBy(compose: Compose): Compose {
       idle: () => plane.idle,
     };
   };
-}
-
-// A function, because the compiler believes that a signal once found unaborted stays so.
-function isAborted(signal: AbortSignal): boolean {
-  return signal.aborted;
 }

@@ -3,6 +3,7 @@
  * not, and is left to the audit of the loop.
  */
 import { NAT_TABLE, NAT_TABLE_6 } from '../diff/nat-layout.ts';
+import { isAborted } from '../model/aborted.ts';
 import type { Address } from '../model/cluster.ts';
 import type { Clock, Random } from '../model/clock.ts';
 import type { LinkEvent } from '../native/link-types.ts';
@@ -49,11 +50,6 @@ export async function keepListening<Event>(options: StreamOptions<Event>, signal
     gap = true;
     await sleep(options.clock, backoff.fail(), signal);
   }
-}
-
-// A function, because the compiler believes that a signal once found unaborted stays so.
-function isAborted(signal: AbortSignal): boolean {
-  return signal.aborted;
 }
 
 /** Ends early, without an error, when the signal aborts. */

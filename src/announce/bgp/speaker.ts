@@ -1,6 +1,7 @@
 /** Keeps the daemon's routes and neighbours equal to what is wanted, over connections that come and go. */
 import { isDeepStrictEqual } from 'node:util';
 import { Routing } from '../../desired/bgp.ts';
+import { isAborted } from '../../model/aborted.ts';
 import { Backoff } from '../../model/backoff.ts';
 import type { BgpConfig } from '../../model/bgp.ts';
 import type { Address, Reason } from '../../model/cluster.ts';
@@ -309,9 +310,4 @@ export class Speaker implements Speaking {
       };
     });
   }
-}
-
-// A function, because the compiler believes that a signal once found unaborted stays so.
-function isAborted(signal: AbortSignal): boolean {
-  return signal.aborted;
 }
