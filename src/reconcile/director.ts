@@ -18,6 +18,7 @@ import type { ConntrackSweeper } from './conntrack-sweeper.ts';
 import { describeIpvs, describeLink, describeNat } from './describe.ts';
 import type { DirectorHost } from './director-host.ts';
 import { DirectorTarget, type Look, type TargetOptions, type Unconfirmed } from './director-target.ts';
+import { DirectorVips } from './director-vips.ts';
 import type { Work } from './gate.ts';
 import { addressesOf, guardDirector, type Guarded } from './director-guard.ts';
 import type { GuardOptions, Held } from './guard.ts';
@@ -45,11 +46,9 @@ type Keys = ReadonlySet<VirtualServiceKey>;
 export class DirectorPlane implements Plane {
   readonly #options: DirectorPlaneOptions;
   readonly #target: DirectorTarget;
+  readonly #vips: DirectorVips;
   #state: ClusterState | undefined;
   #held: Held | undefined;
-  #addresses: ReadonlySet<Address> = new Set();
-  /** VIPs of virtual services whose removal is held: they stay as they are. */
-  #kept: ReadonlySet<Address> = new Set();
   /** IPVS lets its connections be seen. */
   #tracked = false;
   /** {@link DirectorTarget.flowChanges} when flows were last looked at. */
@@ -59,6 +58,7 @@ export class DirectorPlane implements Plane {
   constructor(options: DirectorPlaneOptions) {
     this.#options = options;
     this.#target = new DirectorTarget(options.desired, options.now);
+    this.#vips = new DirectorVips({ ...options, target: this.#target });
   }
 
   forget(): void {
@@ -69,7 +69,7 @@ export class DirectorPlane implements Plane {
 
   /** Whether a VIP is to be on our device, as of the last pass. */
   wants(address: Address): boolean {
-    return this.#addresses.has(address);
+    return this.#vips.held.has(address);
   }
 
   /** True of a virtual service that has pods on this machine. */
@@ -125,12 +125,11 @@ export class DirectorPlane implements Plane {
     await this.#update({ state, change: { all: true } }, look);
     const { plan, held, keptAddresses, rules: heldRules } = this.#guard(await planIpvs(), state, look);
     this.#held = held;
-    this.#kept = keptAddresses;
-    this.#addresses = new Set([...state.addresses, ...keptAddresses]);
-    const wanted = await addresses.plan([...this.#addresses], deviceMtu(this.#addresses, state.mtu));
+    this.#vips.settle(state.addresses, keptAddresses);
+    const wanted = await addresses.plan([...this.#vips.held], deviceMtu(this.#vips.held, state.mtu));
     const tunnelling = await host.planTunnels(state);
 
-    const withdrawn = await announcing.withdrawOthers((address) => this.#mayAnnounce(address));
+    const withdrawn = await announcing.withdrawOthers((address) => this.#vips.mayAnnounce(address));
     const opened = await host.applyTunnels(tunnelling);
     // A device has settings once it is there.
     if (opened.written > 0) addresses.forget();
@@ -138,7 +137,7 @@ export class DirectorPlane implements Plane {
     const tuned = await host.applySettings(tuning);
     const synchronized = await host.synchronize();
     this.#tracked = host.isTracked(needed, [...tuning.failures, ...tuned.failures]);
-    const asked: RulesAsked = { target: this.#target, addresses: this.#addresses, needed, ...heldRules };
+    const asked: RulesAsked = { target: this.#target, addresses: this.#vips.held, needed, ...heldRules };
     const ruling = await rules.plan(asked, this.#tracked);
     const raised = await addresses.apply(wanted.up);
     // What the kernel refused tells nothing of what it took: look again.
@@ -153,8 +152,8 @@ export class DirectorPlane implements Plane {
     const lowered = await addresses.apply(wanted.down.filter((operation) => !('address' in operation && stuck.has(operation.address))));
     // Read again now, so that the next change of an endpoint need not.
     const after = await addresses.observe();
-    const silenced = await this.#withdrawRefused(this.#target.backed, placed);
-    const announced = await announcing.announce(this.#ready(this.#target.backed, placed));
+    const silenced = await announcing.withdraw(this.#vips.refused(this.#target.backed, placed));
+    const announced = await announcing.announce(this.#vips.ready(this.#target.backed, placed));
     const other = [...tuning.failures, ...tunnelling.failures, ...missingInterface(this.#options.interface, after.links)];
     const outcomes: DriverOutcome[] = [
       withdrawn,
@@ -181,11 +180,11 @@ export class DirectorPlane implements Plane {
     const planned = ipvs.planKeys(this.#ipvsTarget(), keys);
     const { plan, held, keptAddresses, rules: heldRules } = this.#guard(planned, state, look, keys);
     this.#held = held ?? this.#held;
-    this.#kept = new Set([...this.#kept, ...keptAddresses]);
+    this.#vips.keep(keptAddresses);
     const touched = new Set([...addressesOf(planned, keys), ...[...keys].flatMap((key) => state.virtualServices.get(key)?.address ?? [])]);
-    const asked: RulesAsked = { target: this.#target, addresses: this.#addresses, needed: rules.inUse, keys, ...heldRules };
+    const asked: RulesAsked = { target: this.#target, addresses: this.#vips.held, needed: rules.inUse, keys, ...heldRules };
     const ruling = await rules.plan(asked, this.#tracked);
-    const withdrawn = await announcing.withdraw([...touched].filter((address) => !this.#mayAnnounce(address)));
+    const withdrawn = await announcing.withdraw([...touched].filter((address) => !this.#vips.mayAnnounce(address)));
     const placed = addresses.state?.placed ?? new Set<Address>();
     const { possible, blocked } = split(plan, placed);
     const early = await rules.applyBefore(ruling);
@@ -193,8 +192,8 @@ export class DirectorPlane implements Plane {
     ipvs.doubt([...blocked, ...(held?.keys ?? [])]);
     const late = await rules.applyAfter(ruling, asked, early);
     await this.#sweep(false);
-    const silenced = await this.#withdrawRefused(touched, placed);
-    const fresh = this.#ready(touched, placed).filter((address) => !announcing.has(address));
+    const silenced = await announcing.withdraw(this.#vips.refused(touched, placed));
+    const fresh = this.#vips.ready(touched, placed).filter((address) => !announcing.has(address));
     const announced = await announcing.announce(fresh);
     return { ...merge([withdrawn, early, outcome, late, silenced, announced]), held: this.#held, full: false, ...this.#later() };
   }
@@ -233,12 +232,11 @@ export class DirectorPlane implements Plane {
     const { before, look, plan: planIpvs } = await this.#observe(needed);
     await this.#target.update({ state, change: { all: true } }, look);
     const { plan, held, keptAddresses, rules: heldRules } = this.#guard(await planIpvs(), state, look);
-    this.#kept = keptAddresses;
-    this.#addresses = new Set([...state.addresses, ...keptAddresses]);
-    const { up, down } = await addresses.plan([...this.#addresses], deviceMtu(this.#addresses, state.mtu));
+    this.#vips.settle(state.addresses, keptAddresses);
+    const { up, down } = await addresses.plan([...this.#vips.held], deviceMtu(this.#vips.held, state.mtu));
     const settled = await host.preview(state, needed, before.links);
-    const ruling = await rules.preview({ target: this.#target, addresses: this.#addresses, needed, ...heldRules });
-    const silent = await announcing.goingDown(new Set([...this.#addresses].filter((address) => this.#mayAnnounce(address))));
+    const ruling = await rules.preview({ target: this.#target, addresses: this.#vips.held, needed, ...heldRules });
+    const silent = await announcing.goingDown(new Set([...this.#vips.held].filter((address) => this.#vips.mayAnnounce(address))));
     const spoken = await announcing.goingUp(new Set(this.#target.backed));
     return {
       changes: [
@@ -282,20 +280,7 @@ export class DirectorPlane implements Plane {
   }
 
   vip(address: Address): VipStatus {
-    const status = this.#options.announcing.status(address);
-    const conflicts = status?.conflicts ?? 0;
-    if (status !== undefined) return { address, announced: status.announced, reason: status.reason, conflicts };
-    return { address, announced: false, reason: this.#whySilent(address), conflicts };
-  }
-
-  #whySilent(address: Address): Reason {
-    if (this.#target.backends(address).size > 0)
-      return { code: 'NotProgrammed', message: 'its address, virtual services or shares are not in the kernel' };
-    for (const key of this.#target.awaiting) {
-      const reason = this.#state?.virtualServices.get(key)?.address === address ? this.#target.reasons.get(key) : undefined;
-      if (reason !== undefined) return reason;
-    }
-    return { code: 'NoEndpoints', message: 'none of its virtual services has a ready endpoint on an eligible node' };
+    return this.#vips.status(address, this.#state);
   }
 
   #guard(planned: IpvsPlan, state: ClusterState, look: Look, keys?: Keys): Guarded {
@@ -313,37 +298,6 @@ export class DirectorPlane implements Plane {
       placed: (address) => placed.has(address),
       vip: (address) => vips.has(address),
     };
-  }
-
-  /** It has a backend, or its removal is held. */
-  #mayAnnounce(address: Address): boolean {
-    return this.#kept.has(address) || (this.#addresses.has(address) && this.#target.backends(address).size > 0);
-  }
-
-  /** Those that have their address and a backend that is in the kernel. */
-  #ready(addresses: Iterable<Address>, placed: ReadonlySet<Address>): Address[] {
-    return [...addresses].filter(
-      (address) => placed.has(address) && [...this.#target.backends(address)].some((key) => this.#isInForce(key)),
-    );
-  }
-
-  /**
-   * Silences those to which the kernel refused their address, or each and every backend. What it refuses of shares of pods here
-   * leaves the former ones in force.
-   */
-  #withdrawRefused(addresses: Iterable<Address>, placed: ReadonlySet<Address>): Promise<DriverOutcome> {
-    const { announcing, ipvs } = this.#options;
-    const serves = (key: VirtualServiceKey): boolean => this.#target.local.has(key) || ipvs.forwards(key);
-    const refused = [...addresses].filter(
-      (address) =>
-        announcing.has(address) && !this.#kept.has(address) && !(placed.has(address) && [...this.#target.backends(address)].some(serves)),
-    );
-    return announcing.withdraw(refused);
-  }
-
-  #isInForce(key: VirtualServiceKey): boolean {
-    const { ipvs, rules } = this.#options;
-    return (this.#target.forwards(key) && ipvs.forwards(key)) || (this.#target.local.has(key) && rules.programmed(key));
   }
 }
 
