@@ -1,6 +1,7 @@
 /**
- * A director among several through random lives: what routes lead here is in the kernel at the moment they are told, whatever
- * the kernel and the daemon refuse; what is taken apart has no route any more, unless nobody could take it back.
+ * A director through random lives, alone on a segment or one of several: what routes or frames lead here is in the kernel at the
+ * moment they are told, whatever the kernel and the daemon refuse; what is taken apart has no route any more, unless nobody could
+ * take it back.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -58,13 +59,21 @@ const stateOf = (vips: readonly string[], pods: readonly string[]): ClusterState
   cluster({ pods: { web: pods }, vips: vips.map((vip) => [vip, 80, 'web'] as const) });
 
 class Life {
-  rig = new Rig('bgp');
+  readonly #mode: 'bgp' | 'director';
+  rig: Rig;
   state = stateOf([], []);
   /** What was found out of order. */
   readonly wrong: string[] = [];
 
-  constructor() {
+  constructor(mode: 'bgp' | 'director') {
+    this.#mode = mode;
+    this.rig = new Rig(mode);
     const { kernel, daemon } = this.rig;
+    const announce = kernel.arp.announce.bind(kernel.arp);
+    kernel.arp.announce = (name, vips, form) => {
+      for (const vip of vips) if (!this.#leads(vip)) this.wrong.push(`a frame for ${vip}, and nothing behind it`);
+      return announce(name, vips, form);
+    };
     daemon.onWrite = (op, prefix) => {
       const vip = prefix.split('/')[0] ?? '';
       if (op === 'add' && !this.#leads(vip)) this.wrong.push(`${vip} announced, and nothing behind it`);
@@ -111,7 +120,7 @@ class Life {
         break;
       case 'restart':
         await this.rig.kill();
-        this.rig = new Rig('bgp', kernel, {}, this.rig.folder, {}, { daemon });
+        this.rig = new Rig(this.#mode, kernel, {}, this.rig.folder, {}, { daemon });
         await this.rig.publish(whole(this.state));
         break;
       case 'time':
@@ -129,8 +138,17 @@ class Life {
     await this.rig.publish(whole(this.state));
     await this.rig.advance(200_000);
     assert.deepEqual(this.wrong, []);
-    const expected = this.state.addresses.filter((vip) => this.#leads(vip)).map((vip) => `${vip}/32`);
-    assert.deepEqual([...daemon.ours.keys()].sort(), expected);
+    const expected = this.state.addresses.filter((vip) => this.#leads(vip));
+    const { plane } = this.rig.composition;
+    assert.deepEqual(
+      this.state.addresses.filter((vip) => plane.vip(vip).announced),
+      expected,
+    );
+    if (this.#mode === 'bgp')
+      assert.deepEqual(
+        [...daemon.ours.keys()].sort(),
+        expected.map((vip) => `${vip}/32`),
+      );
     const backed = [...this.state.services.values()].some(({ endpoints }) => endpoints.length > 0);
     assert.equal(expected.length, backed ? this.state.addresses.length : 0);
     const written = daemon.writes.length;
@@ -141,17 +159,19 @@ class Life {
   }
 }
 
-test('no route leads to what is not there, and in the end there is one for each VIP with a backend', async (t) => {
-  const histories = new Histories();
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
-      histories.add();
-      const life = new Life();
-      await life.happen({ kind: 'state', vips: ['192.0.2.10', '192.0.2.11'], pods: ['n1'] });
-      for (const one of steps) await life.happen(one);
-      await life.settle();
-    }),
-    { numRuns },
-  );
-  histories.report(t, 'BGP director');
-});
+for (const mode of ['bgp', 'director'] as const) {
+  test(`mode ${mode}: nothing leads to what is not there, and in the end something does to each VIP with a backend`, async (t) => {
+    const histories = new Histories();
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 12 }), async (steps) => {
+        histories.add();
+        const life = new Life(mode);
+        await life.happen({ kind: 'state', vips: ['192.0.2.10', '192.0.2.11'], pods: ['n1'] });
+        for (const one of steps) await life.happen(one);
+        await life.settle();
+      }),
+      { numRuns },
+    );
+    histories.report(t, `director, mode ${mode}`);
+  });
+}
