@@ -34,7 +34,7 @@ import { median, round, type BenchRow } from './row.ts';
 
 const VIPS = 100;
 const NODES = 10;
-const ROUNDS = 21;
+const ROUNDS = 31;
 const CONNECT_MS = 1000;
 const SEND_MS = 700;
 const IN_FLIGHT = '32';

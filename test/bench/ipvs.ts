@@ -19,9 +19,9 @@ import type { BenchRow } from './row.ts';
 const SERVICES = 1000;
 const DESTINATIONS = 10;
 const OPERATIONS = SERVICES * (DESTINATIONS + 1);
-const ROUNDS = 18;
+const ROUNDS = 40;
 /** Rounds that both sides run before theirs count: V8 compiles hot code after a few calls. The first is reported apart. */
-const WARM_UP = 3;
+const WARM_UP = 8;
 /** ipvsadm takes seconds a round: fewer of them. */
 const TOOL_ROUNDS = 3;
 /** Operations run as a process each; the figure is scaled from these. */

@@ -59,6 +59,7 @@ const failover = ['bgp', 'mh-placement'];
 function runFailover(): BenchRow[] {
   const files = failover.map((name) => join(build, `vm-out/measured/${name}.json`));
   for (const file of files) rmSync(file, { force: true });
+  command(['scripts/lab-programs']);
   command([process.execPath, 'scripts/bundle-tests.ts']);
   command([
     'test/vm/run',
