@@ -1,5 +1,5 @@
 /**
- * What a director does with a large cluster as it reads it: 5,000 EndpointSlices of 20 endpoints, in pages of 500, from the text
+ * What a director does with a large cluster as it reads it: 5,000 EndpointSlices of 20 endpoints, in pages of 250, from the text
  * of each page to the first published state; then one slice that changes. No network is involved.
  */
 import { setImmediate as turn } from 'node:timers/promises';
@@ -15,7 +15,7 @@ import { percentile, round, type BenchRow } from './row.ts';
 const SERVICES = 5000;
 const ENDPOINTS = 20;
 const NODES = 100;
-const PAGE = 500;
+const PAGE = 250;
 const CHANGES = 300;
 /** Version of every slice in the list; in any other, one endpoint is not ready. */
 const FIRST = 2;

@@ -10,11 +10,11 @@ import { FakeClock, seededRandom } from '../fake-kernel/fake-clock.ts';
 import { Follow, half } from './kubernetes-follow.ts';
 
 suite('what is asked for', () => {
-  test('the newest state in pages of 500, then a watch from there with bookmarks and an end of its own', async () => {
+  test('the newest state in pages of 250, then a watch from there with bookmarks and an end of its own', async () => {
     const follow = new Follow({ random: half });
     await follow.advance(0);
     assert.deepEqual(follow.queries, [
-      { limit: '500' },
+      { limit: '250' },
       { watch: '1', allowWatchBookmarks: 'true', resourceVersion: '101', timeoutSeconds: '450' },
     ]);
     assert.deepEqual(follow.told, ['+default/a', 'listed']);
@@ -71,10 +71,10 @@ suite('what is asked for', () => {
     assert.deepEqual(
       lists.slice(0, 5).map((query) => [query['limit'], query['continue'] !== undefined]),
       [
-        ['500', false],
-        ['500', true],
-        ['500', false],
-        ['500', true],
+        ['250', false],
+        ['250', true],
+        ['250', false],
+        ['250', true],
         [undefined, false],
       ],
     );
