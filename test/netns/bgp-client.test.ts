@@ -4,8 +4,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { openDaemon } from '../../src/announce/bgp/client.ts';
-import { DaemonError } from '../../src/announce/bgp/daemon.ts';
-import type { BgpDaemon, DaemonCode, DaemonEvent, DaemonOptions, ListedPath, PeerStatus } from '../../src/announce/bgp/daemon.ts';
+import type { BgpDaemon, DaemonEvent, DaemonOptions, ListedPath, PeerStatus } from '../../src/announce/bgp/daemon.ts';
 import type { BgpPath } from '../../src/model/bgp.ts';
 import { systemClock } from '../../src/reconcile/clock.ts';
 import { gobgpPrograms } from '../lab/bgp-daemons.ts';
@@ -13,6 +12,7 @@ import { Gobgpd } from '../lab/bgp/gobgp.ts';
 import { Namespace } from '../lab/namespace.ts';
 import { waitFor } from '../lab/wait.ts';
 import { temporaryDirectory } from '../temporary-directory.ts';
+import { fails } from '../unit/bgp-client-rig.ts';
 import { makeAuthority, makeCertificate } from '../unit/certificates.ts';
 
 const here = { 4: '10.91.0.1', 6: 'fd91::1' } as const;
@@ -35,15 +35,6 @@ after(async () => {
     await namespace.remove();
   }
 });
-
-const fails =
-  (code: DaemonCode, text: RegExp = /./) =>
-  (error: unknown): boolean => {
-    assert.ok(error instanceof DaemonError, String(error));
-    assert.equal(error.code, code, error.message);
-    assert.match(error.message, text);
-    return true;
-  };
 
 const open = (daemon: Gobgpd, options: Partial<DaemonOptions> = {}): BgpDaemon =>
   openDaemon({ endpoint: daemon.endpoint, clock: systemClock, ...options });
