@@ -29,11 +29,17 @@ function look(port: number): Promise<Presence> {
     let said = '';
     const socket = createConnection({ host, port });
     const end = (): void => {
-      socket.destroy();
+      // A reset, so that nothing lingers on a port that a director may want.
+      if (socket.localPort === port) socket.resetAndDestroy();
+      else socket.destroy();
       resolve(connected ? (words.find((word) => said.startsWith(`${word}\n`)) ?? 'present') : 'absent');
     };
     socket.setTimeout(patienceMilliseconds, end);
-    socket.on('connect', () => (connected = true));
+    socket.on('connect', () => {
+      // The kernel may choose the very port for our end, and then a socket is connected to itself (RFC 9293 section 3.5).
+      if (socket.localPort !== port) connected = true;
+      else end();
+    });
     socket.on('data', (chunk) => {
       said += chunk.toString('latin1');
       // Nobody who is ours says as much.
