@@ -37,8 +37,8 @@ function look(port: number): Promise<Presence> {
     socket.setTimeout(patienceMilliseconds, end);
     socket.on('connect', () => {
       // The kernel may choose the very port for our end, and then a socket is connected to itself (RFC 9293 section 3.5).
-      if (socket.localPort !== port) connected = true;
-      else end();
+      connected = socket.localPort !== port;
+      if (!connected) end();
     });
     socket.on('data', (chunk) => {
       said += chunk.toString('latin1');

@@ -113,11 +113,6 @@ export class IpvsDriver {
     for (const key of keys) this.#doubtful.add(key);
   }
 
-  /** In the kernel as last asked for. */
-  programmed(key: VirtualServiceKey): DesiredIpvsService | undefined {
-    return this.#doubtful.has(key) ? undefined : this.#known?.get(key);
-  }
-
   /** Whether new connections find a destination, whatever else of the service the kernel refused. */
   forwards(key: VirtualServiceKey): boolean {
     const refused = this.#refused.get(key);

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 
 /**
  * Port 44444 is among those that the kernel chooses from for whoever connects. Where it is the only one, connecting to it meets
- * oneself (RFC 9293 section 3.5, simultaneous open), each time; else once in some 12,600 times (493 of 6,223,344).
+ * oneself (RFC 9293 section 3.5, simultaneous open), each time; else once in thousands of times.
  */
 const program = `
   const { writeFileSync } = await import('node:fs');

@@ -22,8 +22,8 @@ export interface ReflectorOptions<Value> extends Following {
 }
 
 /**
- * Objects of one page: what the event loop can take in one go, since the text of a page is parsed without a pause. EndpointSlices of 20
- * endpoints are 1.4 MB, some 10 ms (`make bench`).
+ * Objects of one page: what the event loop can take in one go, since the text of a page is parsed without a pause (`make bench`
+ * prints the longest hold).
  */
 const pageSize = 250;
 /** More objects of one kind than any cluster has: a list that goes on is no list. */
